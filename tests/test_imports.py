@@ -14,6 +14,7 @@ SOURCE = ROOT / "src" / "scenewright"
 # The longest matching prefix gives a module its layer; what is not named is a whole job (layer 4).
 LAYERS = {
     "errors": 0,
+    "files": 0,
     "scene": 1,
     "scene_io": 1,
     "record": 1,
@@ -54,7 +55,7 @@ def layer_of(name: str) -> int:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module a file imports, inside functions too, as absolute dotted names; TYPE_CHECKING blocks are left out."""
+    """Every module a file imports, inside functions too, as dotted names; TYPE_CHECKING blocks are left out."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {
         id(inner)
@@ -69,11 +70,18 @@ def imported(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import; write scenewright.…"
-            module = node.module or ""
+            module = absolute(path, node)
             yield module
             if module.split(".")[0] == "scenewright":
                 yield from (f"{module}.{alias.name}" for alias in node.names if is_module(f"{module}.{alias.name}"))
+
+
+def absolute(path: Path, node: ast.ImportFrom) -> str:
+    """The dotted name of the module that `from … import` names in the file `path`."""
+    if not node.level:
+        return node.module or ""
+    package = ("scenewright", *path.relative_to(SOURCE).parent.parts)
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
 
 
 def is_module(dotted: str) -> bool:

@@ -1,0 +1,51 @@
+"""The command `scenewright`: subcommands are imported when they are called, so `--help` is quick."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from scenewright import __version__
+from scenewright.errors import UserError
+
+COMMANDS = {
+    "generate": "Draw scenes into a folder; run it again to resume.",
+    "lint": "Say what will go wrong with scenes before drawing them.",
+    "show": "Draw a layout, or a picture with its layout, with a legend.",
+    "replay": "Draw a picture again from its record and say whether it matches.",
+    "models": "List the models you can name, or print one model's card.",
+    "world": "Render the reference world.",
+    "train": "Rebuild an embedded model from its recipe.",
+    "bench": "Measure methods and models.",
+    "demo": "Draw a gallery of scenes by every method.",
+}
+
+app = App(
+    name="scenewright",
+    help="Say what, draw where: controllable image synthesis with diffusion models.",
+    version=__version__,
+    result_action="return_value",
+)
+for _name, _help in COMMANDS.items():
+    app.command(f"scenewright.commands.{_name}:app", name=_name, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 findings or failed scenes, 2 a user's mistake, 130 interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; a user's mistake is one line on stderr, never a traceback."""
+    try:
+        result = app(list(arguments), exit_on_error=False, print_error=False)
+    except (UserError, CycloptsError) as error:
+        print(f"scenewright: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("scenewright: interrupted; what is finished is whole, run the same command to resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left: say nothing, not even at exit
+        return 141
+    return result if isinstance(result, int) else 0

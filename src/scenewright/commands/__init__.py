@@ -1,0 +1,1 @@
+"""One module per subcommand: typed functions that turn words of the command line into calls of the library."""

@@ -1,0 +1,144 @@
+"""Drawing many scenes into a folder: resumable, whole files only, one bad scene never stops the others."""
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from scenewright.api import Settings, draw, plan
+from scenewright.errors import UserError
+from scenewright.files import write_atomically
+from scenewright.lint import lint
+from scenewright.record import Record, is_finished
+from scenewright.scene import Scene
+
+if TYPE_CHECKING:
+    from scenewright.denoiser import Model
+
+Told = Callable[..., None]  # (text, share of a picture done = 1)
+
+
+class Failure(BaseModel):
+    """A scene that could not be read or drawn, and why."""
+
+    scene: str
+    reason: str
+
+
+class Warned(BaseModel):
+    """What lint found in a scene before it was drawn."""
+
+    scene: str
+    code: str
+    message: str
+
+
+class Summary(BaseModel):
+    """What a run did; kept as summary.json in its folder."""
+
+    scenes: int = 0
+    pictures: int = 0
+    skipped: int = 0
+    failed: list[Failure] = []
+    unknown_words: dict[str, int] = {}
+    findings: int = 0
+    warnings: list[Warned] = []
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """One run: a loaded model, the settings, the folder. `told` hears of every finished picture."""
+
+    model: "Model"
+    source: str
+    settings: Settings
+    out: Path
+    told: Told = lambda text, amount=1.0: None
+    summary: Summary = field(default_factory=Summary)
+
+    def draw_all(self, entries: "Sequence[Entry] | Iterator[Entry]") -> Summary:
+        """Draw every entry; the summary is written even when stopped by Ctrl-C."""
+        start = time.perf_counter()
+        write_atomically(self.out / "summary.json", self._text())  # an unwritable folder shows before any work
+        self.summary.interrupted = True
+        try:
+            for entry in entries:
+                self.draw_one(entry)
+            self.summary.interrupted = False
+        finally:
+            self.summary.seconds = round(time.perf_counter() - start, 2)
+            write_atomically(self.out / "summary.json", self._text())
+        return self.summary
+
+    def draw_one(self, entry: "Entry") -> None:
+        """Read, lint and draw one scene, and count what came of it; a UserError is a failure of this scene alone."""
+        self.summary.scenes += 1
+        try:
+            scene = entry.read()
+            self._lint(entry.name, scene)
+            for batch in plan(self.model, self.source, scene, self.settings):
+                self._draw_batch(entry.name, batch)
+        except UserError as error:
+            self.summary.failed.append(Failure(scene=entry.name, reason=str(error)))
+            self.told(f"{entry.name} failed", 0.0)
+
+    def _draw_batch(self, name: str, batch: list[Record]) -> None:
+        missing = [record for record in batch if not is_finished(self._path(name, record), record.key())]
+        self.summary.skipped += len(batch) - len(missing)
+        self.told(name, len(batch) - len(missing))
+        if missing:
+            for picture in draw(self.model, missing, lambda done, steps: self.told(name, len(missing) / steps)):
+                picture.save(self._path(name, picture.record))
+                self.summary.pictures += 1
+
+    def _path(self, name: str, record: Record) -> Path:
+        return self.out / f"{name}_{record.seed}.png"
+
+    def _lint(self, name: str, scene: Scene) -> None:
+        facts = self.model.facts()
+        found = lint(scene, facts)
+        self.summary.findings += len(found)
+        self.summary.warnings += [Warned(scene=name, code=f.code, message=f.message) for f in found]
+        words = Counter(self.summary.unknown_words)
+        words.update(
+            w for text in (scene.caption, *(s.text for s in scene.segments)) for w in facts.unknown_words(text)
+        )
+        self.summary.unknown_words = dict(words.most_common())
+
+    def _text(self) -> bytes:
+        return (json.dumps(self.summary.model_dump(mode="json"), indent=1) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scene still to be read: its name in the run, and how to read it."""
+
+    name: str
+    read: Callable[[], Scene]
+
+
+def file_name(text: str) -> str:
+    """`text` as the stem of a file name on every system; never empty, at most 100 characters."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:100] or "scene"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names in order, later twins numbered: a, a-2, a-3."""
+    taken: set[str] = set()
+    out = []
+    for name in map(file_name, names):
+        free, number = name, 1
+        while free.casefold() in taken:
+            number += 1
+            free = f"{name}-{number}"
+        taken.add(free.casefold())
+        out.append(free)
+    return out
