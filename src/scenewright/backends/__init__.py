@@ -1,0 +1,50 @@
+"""Backbones by name: `load` turns a preset, a folder, a hub id or a pipeline into a Model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scenewright.denoiser import Model
+from scenewright.errors import UserError
+
+PRESETS = {"embedded": Path(__file__).parent.parent / "models" / "embedded"}
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+
+def load(
+    source: Any = "embedded", dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
+) -> Model:
+    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), or a `StableDiffusionPipeline` you
+    built.
+
+    Folders are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the GPU if
+    there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its U-Net gets our
+    attention processors and no longer asks for weight gradients. Raises UserError for anything that is not such a
+    model, and for pickled weights.
+    """
+    from scenewright.backends.folder import open_folder
+    from scenewright.backends.unet import UNetModel
+
+    if not isinstance(source, str | Path):
+        return UNetModel.wrap(source, dtype, device)
+    name = str(source)
+    where = str(PRESETS.get(name, source))
+    path = Path(where)
+    if path.suffix.lower() in _PICKLES:
+        raise UserError(f"'{name}' is a pickle, which can run code; convert it to a diffusers folder with safetensors.")
+    if path.is_file():
+        raise UserError(f"'{name}' is a file; give the folder of a diffusers pipeline instead.")
+    if not path.is_dir() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):
+        raise UserError(
+            f"there is no model '{name}'; give a folder, a hub id (owner/name) or one of {', '.join(PRESETS)}."
+        )
+    return open_folder(where, name, _dtype(dtype), device)
+
+
+def _dtype(value: torch.dtype | str | None) -> torch.dtype:
+    """A torch dtype from its name; float32 when none is given."""
+    found = getattr(torch, value, None) if isinstance(value, str) else value or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise UserError(f"dtype '{value}' is not known; choose from float32, bfloat16, float16.")
+    return found

@@ -1,0 +1,127 @@
+"""An exact denoiser: a Gaussian mixture whose score is known in closed form, the truth that samplers are tested
+against."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scenewright.attention import Layer
+from scenewright.backends.seeded import drawn
+from scenewright.denoiser import Condition, Prediction
+from scenewright.errors import UserError
+from scenewright.scene import Scene
+from scenewright.schedule import FlowSchedule, Level, Schedule, VPSchedule
+
+if TYPE_CHECKING:
+    from scenewright.lint import ModelFacts
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMixture:
+    """Data distribution sum_i w_i N(mean_i, deviation_i^2 I); a caption such as "0 2" keeps only those components, ""
+    keeps all.
+
+    `means` (M, C, h, w), `deviations` and `weights` (M,). Latent cells are pixels. There is no attention to read.
+    """
+
+    means: Tensor
+    deviations: Tensor
+    weights: Tensor
+    schedule: Schedule = field(
+        default_factory=lambda: VPSchedule.from_scheduler_config(
+            {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+        )
+    )
+    layers: tuple[Layer, ...] = ()
+
+    @classmethod
+    def flow(cls, means: Tensor, deviations: Tensor, weights: Tensor) -> "GaussianMixture":
+        """The same distribution with the straight-line levels of a flow model."""
+        return cls(means, deviations, weights, FlowSchedule())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the means."""
+        return self.means.shape[-2], self.means.shape[-1]
+
+    def encode(self, scene: Scene, negative: str = "", size: tuple[int, int] | None = None) -> Condition:
+        """Text states are the log-weights of the components the caption names, (1, 1, M)."""
+        count = len(scene.segments)
+        masks = [torch.as_tensor(np.array(segment.mask), dtype=self.means.dtype) for segment in scene.segments]
+        return Condition(
+            model=self,
+            text=self.prompts([scene.caption]),
+            empty=self.prompts([negative]),
+            groups=torch.ones(1, count, 1),
+            masks=torch.stack(masks)[None] if masks else torch.zeros(1, 0, *self.size),
+            strengths=torch.tensor([[segment.strength for segment in scene.segments]]).reshape(1, count),
+            present=torch.ones(1, count, dtype=torch.bool),
+            texts=(tuple(segment.text for segment in scene.segments),),
+            prompts=(scene.caption,),
+            appended=((),),
+        )
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """(len(texts), 1, M) log-weights; raises UserError when a text names no component."""
+        states = torch.full((len(texts), 1, len(self.means)), -torch.inf, dtype=self.means.dtype)
+        for row, text in enumerate(texts):
+            try:
+                named = [int(word) for word in text.split()] or list(range(len(self.means)))
+                states[row, 0, named] = self.weights[named].log()
+            except (ValueError, IndexError):
+                last = len(self.means) - 1
+                raise UserError(f"'{text}' names no component; write numbers from 0 to {last}.") from None
+        return states
+
+    def words(self, words: Sequence[str]) -> list[Tensor]:
+        """States of each word alone, (1, M) each."""
+        return list(self.prompts(words))
+
+    def noise(self, seeds: Sequence[int | torch.Generator], size: tuple[int, int] | None = None) -> Tensor:
+        """Standard normal (N, C, h, w) of the means' dtype."""
+        return drawn(seeds, tuple(self.means.shape[1:])).to(self.means.dtype)
+
+    def denoise(self, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        """Exact posterior mean E[x0 | x] and the eps that belongs to it."""
+        gap = x[:, None] - level.alpha * self.means
+        spread = (level.alpha * self.deviations) ** 2 + level.sigma**2
+        likelihood = -0.5 * gap.flatten(2).square().sum(-1) / spread - 0.5 * gap[0, 0].numel() * spread.log()
+        share = (condition.text[:, 0] + likelihood).softmax(-1)[..., None, None, None]
+        gain = (level.alpha * self.deviations**2 / spread)[:, None, None, None]
+        x0 = (share * (self.means + gain * gap)).sum(1)
+        return Prediction(x0, (x - level.alpha * x0) / level.sigma)
+
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """The first channel as grey, [-1, 1] -> uint8 (N, h, w, 3)."""
+        grey = ((latents[:, 0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return grey[..., None].expand(*grey.shape, 3).cpu().numpy()
+
+    def encode_image(self, images: np.ndarray) -> Tensor:
+        """Mean of the colour channels, uint8 -> [-1, 1], the same in every latent channel."""
+        grey = torch.as_tensor(images.mean(-1) / 127.5 - 1, dtype=self.means.dtype)
+        return grey[:, None].expand(-1, self.means.shape[1], -1, -1)
+
+    def facts(self) -> "ModelFacts":
+        """Every word is fine and nothing is too small."""
+        from scenewright.lint import ModelFacts
+
+        return ModelFacts(
+            cell_fraction=1 / max(self.size),
+            token_limit=len(self.means),
+            count_tokens=lambda text: len(text.split()),
+            unknown_words=lambda text: [],
+            guidance=frozenset({"none", "multidiffusion"}),
+        )
+
+    def identity(self) -> Mapping[str, str]:
+        """Hash of the parameters."""
+        digest = hashlib.sha256()
+        for tensor in (self.means, self.deviations, self.weights):
+            digest.update(tensor.numpy().tobytes())
+        dtype = str(self.means.dtype).removeprefix("torch.")
+        return {"name": "mixture", "sha256": digest.hexdigest(), "family": "analytic", "dtype": dtype}

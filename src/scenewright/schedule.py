@@ -1,0 +1,159 @@
+"""Noise levels: which (alpha, sigma, timestep) a sampler visits, for any backbone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from scenewright.errors import UserError
+
+
+@dataclass(frozen=True)
+class Level:
+    """One noise level, `x_t = alpha * x0 + sigma * eps`, and its place in the run.
+
+    `timestep` is what the network is told. `index` of `count` steps says how far the run is: 0 at pure noise, `count`
+    at the clean end."""
+
+    alpha: float
+    sigma: float
+    timestep: float
+    index: int = 0
+    count: int = 1
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the run already done, in [0, 1]."""
+        return self.index / self.count
+
+    @property
+    def ratio(self) -> float:
+        """sigma / alpha, the noise level in the k-diffusion variable; bounded where alpha vanishes."""
+        return self.sigma / max(self.alpha, 1e-4)
+
+
+class Schedule(Protocol):
+    """Lays the levels of a run."""
+
+    def levels(self, steps: int, solver: str = "ddim") -> list[Level]:
+        """Return `steps + 1` levels, noisiest first; the last is where the picture is read."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class VPSchedule:
+    """Variance-preserving levels of a trained diffusion model, laid as diffusers lays them.
+
+    `alphas_cumprod` has shape (T,), float32. With `clean_end` false DDIM ends at alphas_cumprod[0]
+    (`set_alpha_to_one=False`). For "ddim" with spacing "leading" the levels equal diffusers' DDIM at any number of
+    steps. With "trailing" and "linspace" diffusers steps by T // steps whatever the next timestep is; here each step
+    lands on the next level, so the two agree only where that is the same (trailing: `steps` divides T). "euler" and
+    "dpm++2m" follow diffusers' schedulers of those names and always end clean."""
+
+    alphas_cumprod: torch.Tensor
+    spacing: str = "leading"
+    offset: int = 0
+    clean_end: bool = True
+
+    @classmethod
+    def from_scheduler_config(cls, config: Mapping[str, Any]) -> "VPSchedule":
+        """Read any diffusers scheduler config; missing keys take the defaults of `DDIMScheduler`."""
+        spacing = config.get("timestep_spacing", "leading")
+        if spacing not in _SPACINGS:
+            raise UserError(f"timestep spacing '{spacing}' is not known; set it to one of {', '.join(_SPACINGS)}.")
+        betas = _betas(config)
+        alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
+        if config.get("rescale_betas_zero_snr", False):
+            alphas_cumprod = _zero_terminal(alphas_cumprod)
+        return cls(
+            alphas_cumprod, spacing, int(config.get("steps_offset", 0)), bool(config.get("set_alpha_to_one", True))
+        )
+
+    def levels(self, steps: int, solver: str = "ddim") -> list[Level]:
+        """Levels of a run of `steps` steps; raises UserError when the schedule has fewer timesteps than that."""
+        total = len(self.alphas_cumprod)
+        spare = 1 if solver == "dpm++2m" and self.spacing != "trailing" else 0
+        if not 1 <= steps <= total - spare:
+            raise UserError(f"{steps} steps are not possible; choose between 1 and {total - spare}.")
+        times = _SPACINGS[self.spacing](total, steps + spare)[:steps]
+        if self.spacing == "leading":
+            times = times + self.offset
+        if not (solver == "euler" and self.spacing == "linspace"):
+            times = times.round()
+        times = times.clip(0, total - 1)
+        visited = [self._level(float(time), i, steps) for i, time in enumerate(times)]
+        return [*visited, self._end(steps, solver)]
+
+    def _level(self, time: float, index: int, steps: int) -> Level:
+        # diffusers' Euler interpolates sigma / alpha between whole timesteps; at whole ones this is exact.
+        low, part = int(math.floor(time)), time - math.floor(time)
+        pair = self.alphas_cumprod[low : low + 2].double()
+        alpha, sigma = float(pair[0].sqrt()), float((1 - pair[0]).sqrt())
+        if part > 0:
+            ratios = ((1 - pair) / pair).sqrt()
+            ratio = float(ratios[0] + part * (ratios[1] - ratios[0]))
+            alpha = 1 / math.sqrt(1 + ratio**2)
+            sigma = ratio * alpha
+        return Level(alpha, sigma, time if part else float(low), index, steps)
+
+    def _end(self, steps: int, solver: str) -> Level:
+        last = 1.0 if self.clean_end or solver != "ddim" else float(self.alphas_cumprod[0])
+        return Level(math.sqrt(last), math.sqrt(max(0.0, 1 - last)), 0.0, steps, steps)
+
+
+@dataclass(frozen=True)
+class FlowSchedule:
+    """Straight-line levels of a flow model: alpha = 1 - s, sigma = s (Lipman et al. 2023; SD3 eq. 13 for the shift)."""
+
+    shift: float = 1.0
+    timesteps: int = 1000
+
+    def levels(self, steps: int, solver: str = "ddim") -> list[Level]:
+        """Levels with sigma from 1 to 0, the timestep being `sigma * timesteps`."""
+        if steps < 1:
+            raise UserError(f"{steps} steps are not possible; choose at least 1.")
+        s = np.linspace(1, 0, steps + 1)
+        s = self.shift * s / (1 + (self.shift - 1) * s)
+        return [Level(1 - float(v), float(v), float(v) * self.timesteps, i, steps) for i, v in enumerate(s)]
+
+
+def _linspace(total: int, count: int) -> np.ndarray:
+    return np.linspace(0, total - 1, count)[::-1]
+
+
+def _leading(total: int, count: int) -> np.ndarray:
+    return (np.arange(count) * (total // count))[::-1].astype(float)
+
+
+def _trailing(total: int, count: int) -> np.ndarray:
+    return np.arange(total, 0, -total / count)[:count].round() - 1
+
+
+# Table 2 of Lin et al. 2023 (arXiv 2305.08891).
+_SPACINGS = {"leading": _leading, "trailing": _trailing, "linspace": _linspace}
+
+
+def _betas(config: Mapping[str, Any]) -> torch.Tensor:
+    """Variances (T,), float32 as in diffusers, so that the cumulative products agree to the last bit."""
+    total = int(config.get("num_train_timesteps", 1000))
+    first, last = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
+    kind = config.get("beta_schedule", "linear")
+    if config.get("trained_betas") is not None:
+        return torch.tensor(config["trained_betas"], dtype=torch.float32)
+    if kind == "linear":
+        return torch.linspace(first, last, total, dtype=torch.float32)
+    if kind == "scaled_linear":
+        return torch.linspace(first**0.5, last**0.5, total, dtype=torch.float32) ** 2
+    if kind == "squaredcos_cap_v2":
+        bars = [math.cos((i / total + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(total + 1)]
+        return torch.tensor([min(1 - after / before, 0.999) for before, after in zip(bars, bars[1:], strict=False)])
+    raise UserError(f"beta schedule '{kind}' is not known; set it to linear, scaled_linear or squaredcos_cap_v2.")
+
+
+def _zero_terminal(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """Shift and scale sqrt(alpha bar) so that the last level is pure noise (arXiv 2305.08891, algorithm 1)."""
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
