@@ -1,0 +1,85 @@
+"""How well pictures keep to layouts: intersection over union (IoU) per class over a data set, then the mean.
+
+Maps are integer arrays (..., H, W) of class ids; 0 means "unlabelled": in the truth, a pixel that no segment asked for.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class Confusion:
+    """Counts of pixels by (true class, predicted class), added up over any number of pictures."""
+
+    def __init__(self, classes: int) -> None:
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
+        """Add pixels; both arrays have one shape and hold ids from 0 to classes - 1, else ValueError."""
+        if truth.shape != predicted.shape:
+            raise ValueError(f"truth has shape {truth.shape}, but the prediction {predicted.shape}")
+        classes = len(self.counts)
+        for ids in (truth, predicted):
+            if ids.size and not 0 <= ids.min() <= ids.max() < classes:
+                raise ValueError(f"class ids run from {ids.min()} to {ids.max()}; expected 0 to {classes - 1}")
+        pairs = truth.astype(np.int64).ravel() * classes + predicted.astype(np.int64).ravel()
+        self.counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    def merged(self, other: "Confusion") -> "Confusion":
+        """The counts of both, as if every picture had been seen by one."""
+        out = Confusion(len(self.counts))
+        out.counts = self.counts + other.counts
+        return out
+
+    def iou(self) -> np.ndarray:
+        """(classes,) float64 IoU; NaN for classes that are nowhere in the truth."""
+        both, truth, predicted = np.diag(self.counts), self.counts.sum(1), self.counts.sum(0)
+        union = truth + predicted - both
+        return np.where(truth > 0, both / np.maximum(union, 1), np.nan)
+
+
+def mean_iou(iou: np.ndarray, classes: Iterable[int], spurious_zero: bool = False) -> float:
+    """Mean IoU over those of `classes` that were visited (not NaN); NaN if none was.
+
+    `spurious_zero` divides by one class more, which always scores 0: ZestGuide's released evaluation does so by an
+    index that wraps around, and reports n / (n + 1) of the mean.
+    """
+    visited = iou[list(classes)]
+    visited = visited[~np.isnan(visited)]
+    return float(visited.sum() / (len(visited) + spurious_zero)) if len(visited) else float("nan")
+
+
+class LayoutScore:
+    """The three mean IoUs of one method.
+
+    `miou` is over object classes and `miou_stuff` over ground, sky and wall, both over conditioned pixels only
+    (ZestGuide, ICCV 2023: a prediction outside every segment costs nothing). `miou_full` is over object
+    classes and the whole picture: an object that was asked for and shows up elsewhere too counts against the method.
+    Classes a picture was not conditioned on are not judged outside its segments, since its caption may rightly call
+    for them there.
+    """
+
+    def __init__(self, objects: Iterable[int], stuff: Iterable[int], spurious_zero: bool = False) -> None:
+        self.objects, self.stuff = tuple(objects), tuple(stuff)
+        self.spurious_zero = spurious_zero
+        classes = max(*self.objects, *self.stuff) + 1
+        self.inside, self.whole = Confusion(classes), Confusion(classes)
+
+    def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
+        """Add one picture: (H, W) conditioned classes, 0 where nothing was asked for, and (H, W) predicted classes."""
+        asked = truth > 0
+        self.inside.update(truth[asked], predicted[asked])
+        judged = asked | np.isin(predicted, np.unique(truth[asked]))
+        self.whole.update(truth, np.where(judged, predicted, 0))
+
+    @property
+    def miou(self) -> float:
+        return mean_iou(self.inside.iou(), self.objects, self.spurious_zero)
+
+    @property
+    def miou_stuff(self) -> float:
+        return mean_iou(self.inside.iou(), self.stuff, self.spurious_zero)
+
+    @property
+    def miou_full(self) -> float:
+        return mean_iou(self.whole.iou(), self.objects, self.spurious_zero)
