@@ -10,7 +10,8 @@ import torch
 
 from scenewright.scene import Scene, Segment
 
-WORDS = "a an the red blue green car dog tree house sky grass on in front of and with , .".split()
+SENTENCE = "a an the red blue green car dog tree house sky grass on in front of and with , ."
+WORDS = SENTENCE.split()
 SIDE = 32  # pixels; latents are 8 x 8
 
 
@@ -46,7 +47,7 @@ def tokenizer() -> Any:
 
 
 def pipeline(prediction: str = "epsilon") -> Any:
-    """Random pipeline: 32-pixel pictures, 8x8 latents, cross-attention with 2 heads at 8x8 and 4x4; the same weights each time."""
+    """32-pixel pictures, 8x8 latents, cross-attention with 2 heads at 8x8 and 4x4; the same random weights always."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 

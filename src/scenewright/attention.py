@@ -137,7 +137,7 @@ class AttendProcessor:
 def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:
     """Layers named by `choice`, in execution order.
 
-    `choice` is a union of terms joined by "+", each an intersection joined by "&", of the words "all", "encoder", "mid",
+    `choice` is a union of terms joined by "+", each an intersection joined by "&", of "all", "encoder", "mid",
     "decoder" and "resN" (N cells along the side at the model's native size, so "res16" is the same layer for a larger
     picture); for example "encoder&res16+decoder". Or it is "published": ZestGuide's choice, 16 and 32 cells in encoder
     and decoder, as far as the model has them, else its finest ones.
@@ -151,10 +151,8 @@ def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:
     for term, found in terms.items():
         if not found:
             sides = sorted({layer.side for layer in layers})
-            words = ", ".join(
-                ["all", *dict.fromkeys(layer.part for layer in layers), *(f"res{side}" for side in sides)]
-            )
-            raise UserError(f"no attention layer of this model matches '{term.strip()}'; choose from {words}.")
+            words = ["all", *dict.fromkeys(layer.part for layer in layers), *(f"res{side}" for side in sides)]
+            raise UserError(f"no attention layer matches '{term.strip()}'; this model has {', '.join(words)}.")
     return tuple(layer for layer in layers if any(layer in found for found in terms.values()))
 
 

@@ -15,7 +15,7 @@ from scenewright.backends.seeded import drawn
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
 from scenewright.scene import Scene
-from scenewright.schedule import FlowSchedule, Level, Schedule, VPSchedule
+from scenewright.schedule import Level, Schedule, VPSchedule
 
 if TYPE_CHECKING:
     from scenewright.lint import ModelFacts
@@ -38,11 +38,6 @@ class GaussianMixture:
         )
     )
     layers: tuple[Layer, ...] = ()
-
-    @classmethod
-    def flow(cls, means: Tensor, deviations: Tensor, weights: Tensor) -> "GaussianMixture":
-        """The same distribution with the straight-line levels of a flow model."""
-        return cls(means, deviations, weights, FlowSchedule())
 
     @property
     def size(self) -> tuple[int, int]:

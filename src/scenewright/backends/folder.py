@@ -19,6 +19,7 @@ def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device
     folder = Path(source) if Path(source).is_dir() else None
     if folder is not None:
         _inspect(folder, name)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         with _quiet():
             from diffusers import StableDiffusionPipeline
@@ -26,11 +27,11 @@ def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device
             pipeline = StableDiffusionPipeline.from_pretrained(
                 source, use_safetensors=True, safety_checker=None, requires_safety_checker=False
             )
+            pipeline.to(dtype=dtype, device=place)
     except Exception as error:  # every library below has its own kinds, none of them useful to the user
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(f"model '{name}' cannot be read ({reason}); download or copy its folder again.") from error
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return UNetModel.wrap(pipeline, dtype, place, name, folder)
+    return UNetModel.wrap(pipeline, name=name, folder=folder)
 
 
 def _inspect(folder: Path, name: str) -> None:
@@ -52,7 +53,7 @@ def _inspect(folder: Path, name: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no notes of other libraries while they are imported and load; their settings are put back."""
+    """No progress bars and notes of other libraries while they are imported and load; their settings are put back."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

@@ -1,0 +1,104 @@
+"""Levels: equal to diffusers' schedulers, and sane at any number of steps."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenewright.errors import UserError
+from scenewright.schedule import FlowSchedule, VPSchedule
+
+STABLE_DIFFUSION = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+@pytest.mark.parametrize("steps", [1, 7, 30, 50])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"set_alpha_to_one": True, "steps_offset": 0},
+        {"beta_schedule": "linear"},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"rescale_betas_zero_snr": True},
+    ],
+)
+def test_leading_levels_are_those_of_ddim(steps: int, extra: dict) -> None:
+    theirs = DDIMScheduler(**STABLE_DIFFUSION | extra)
+    theirs.set_timesteps(steps)
+    levels = VPSchedule.from_scheduler_config(theirs.config).levels(steps)
+    assert [level.timestep for level in levels[:-1]] == theirs.timesteps.tolist()
+    bars = [*theirs.alphas_cumprod[theirs.timesteps].tolist(), float(theirs.final_alpha_cumprod)]
+    np.testing.assert_allclose([level.alpha**2 for level in levels], bars, atol=2e-7)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("steps", [4, 30, 50])
+def test_timesteps_of_every_spacing(spacing: str, steps: int) -> None:
+    theirs = DDIMScheduler(**STABLE_DIFFUSION, timestep_spacing=spacing)
+    theirs.set_timesteps(steps)
+    levels = VPSchedule.from_scheduler_config(theirs.config).levels(steps)
+    assert [level.timestep for level in levels[:-1]] == theirs.timesteps.tolist()
+
+
+# diffusers turns tensors into arrays in a way that numpy 2 deprecates.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize(
+    ("solver", "kind"), [("euler", EulerDiscreteScheduler), ("dpm++2m", DPMSolverMultistepScheduler)]
+)
+def test_noise_ratios_of_other_solvers(solver: str, kind: type, spacing: str) -> None:
+    theirs = kind.from_config(DDIMScheduler(**STABLE_DIFFUSION, timestep_spacing=spacing).config)  # pyright: ignore
+    theirs.set_timesteps(12)
+    levels = VPSchedule.from_scheduler_config(theirs.config).levels(12, solver)
+    np.testing.assert_allclose([level.timestep for level in levels[:-1]], theirs.timesteps.tolist(), rtol=1e-6)
+    np.testing.assert_allclose([level.ratio for level in levels], theirs.sigmas.tolist(), rtol=2e-5, atol=1e-7)
+
+
+@given(st.integers(1, 1000), st.sampled_from(["leading", "trailing", "linspace"]))
+def test_levels_fall_and_keep_the_variance(steps: int, spacing: str) -> None:
+    levels = VPSchedule.from_scheduler_config(STABLE_DIFFUSION | {"timestep_spacing": spacing}).levels(steps)
+    assert len(levels) == steps + 1
+    assert all(math.isclose(level.alpha**2 + level.sigma**2, 1, abs_tol=1e-6) for level in levels)
+    assert all(a.sigma >= b.sigma for a, b in zip(levels, levels[1:], strict=False))
+    assert [level.index for level in levels] == list(range(steps + 1))
+    assert levels[0].progress == 0
+    assert levels[-1].progress == 1
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1001])
+def test_impossible_step_counts_are_refused(steps: int) -> None:
+    with pytest.raises(UserError, match="steps are not possible"):
+        VPSchedule.from_scheduler_config(STABLE_DIFFUSION).levels(steps)
+    if steps < 1:
+        with pytest.raises(UserError, match="steps are not possible"):
+            FlowSchedule().levels(steps)
+
+
+@pytest.mark.parametrize("change", [{"timestep_spacing": "odd"}, {"beta_schedule": "odd"}])
+def test_unknown_settings_are_refused(change: dict) -> None:
+    with pytest.raises(UserError, match="'odd' is not known"):
+        VPSchedule.from_scheduler_config(STABLE_DIFFUSION | change)
+
+
+def test_trained_betas_are_used() -> None:
+    schedule = VPSchedule.from_scheduler_config({"trained_betas": [0.1, 0.2, 0.5]})
+    torch.testing.assert_close(schedule.alphas_cumprod, torch.tensor([0.9, 0.72, 0.36]))
+
+
+def test_flow_levels_are_a_straight_line() -> None:
+    levels = FlowSchedule(shift=3.0).levels(8)
+    assert levels[0].sigma == 1
+    assert levels[-1].sigma == 0
+    assert all(math.isclose(level.alpha + level.sigma, 1) for level in levels)
+    assert levels[4].sigma == pytest.approx(0.75)  # 3 * 0.5 / (1 + 2 * 0.5)
