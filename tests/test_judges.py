@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tokenizer
 from transformers import CLIPConfig, CLIPModel, SegformerConfig, SegformerForSemanticSegmentation
 
+from conftest import tokenizer
 from scenewright.errors import UserError
 from scenewright.judges import MODELS, Clip, Segmenter, clip, segmenter
 from scenewright.world import CLASSES, Sample, render
