@@ -14,7 +14,9 @@ SOURCE = ROOT / "src" / "scenewright"
 # The longest matching prefix gives a module its layer; what is not named is a whole job (layer 4).
 LAYERS = {
     "errors": 0,
+    "masks": 1,
     "files": 0,
+    "masks": 1,
     "scene": 1,
     "scene_io": 1,
     "record": 1,

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,9 @@ class Picture:
 class Settings:
     """What to draw a scene with, beside the model; every value is checked here.
 
-    `guidance` is a method of `guidance.METHODS` or parts joined by commas. `parameters` are named "zest.eta", "zest_eta"
-    or "eta". `solver`, `eta` and `negative` are the sampler's. `together` draws all seeds of a scene in one batch.
+    `guidance` is a method of `guidance.METHODS` or parts joined by commas. `parameters` are called
+    "zest.eta", "zest_eta" or "eta". `solver`, `eta`, `negative` are the sampler's. `together` draws all
+    seeds of a scene in one batch.
     """
 
     guidance: str | Sequence[str] = "zest"
@@ -137,10 +138,8 @@ def generate(
 
 def opened(model: "str | Path | Model | Any") -> tuple[Model, str]:
     """A loaded model and what to call it in a record ("" if only the caller can load it again)."""
-    if hasattr(model, "denoise") and hasattr(model, "identity"):
-        return model, ""
     if not isinstance(model, str | Path):
-        return load(model), ""
+        return (model if hasattr(model, "denoise") else load(model)), ""
     name = str(model)
     try:
         loaded = load(name)
@@ -155,7 +154,7 @@ def plan(model: Model, source: str, scene: Scene, settings: Settings) -> list[li
     batches = [tuple(seeds)] if settings.together else [(seed,) for seed in seeds]
     shared = {
         "model": ModelIdentity.model_validate({**model.identity(), "source": source}),
-        "scene": SceneDocument.from_scene(scene.drawable()),
+        "scene": SceneDocument.from_scene(replace(scene.drawable(), maps={})),  # no method here reads maps
         "guidance": settings.method,
         "parameters": settings.complete(),
         "negative": settings.negative,

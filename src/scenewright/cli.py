@@ -49,3 +49,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()  # the reader of our output left: say nothing, not even at exit
         return 141
     return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    main()

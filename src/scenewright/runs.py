@@ -4,8 +4,9 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from scenewright.files import write_atomically
 from scenewright.lint import lint
 from scenewright.record import Record, is_finished
 from scenewright.scene import Scene
+from scenewright.scene_io import Source, find_scenes
 
 if TYPE_CHECKING:
     from scenewright.denoiser import Model
@@ -63,8 +65,9 @@ class Run:
     out: Path
     told: Told = lambda text, amount=1.0: None
     summary: Summary = field(default_factory=Summary)
+    _share: float = field(default=0.0, init=False)  # of the scene at hand, in pictures
 
-    def draw_all(self, entries: "Sequence[Entry] | Iterator[Entry]") -> Summary:
+    def draw_all(self, entries: Sequence[Source]) -> Summary:
         """Draw every entry; the summary is written even when stopped by Ctrl-C."""
         start = time.perf_counter()
         write_atomically(self.out / "summary.json", self._text())  # an unwritable folder shows before any work
@@ -78,9 +81,10 @@ class Run:
             write_atomically(self.out / "summary.json", self._text())
         return self.summary
 
-    def draw_one(self, entry: "Entry") -> None:
+    def draw_one(self, entry: Source) -> None:
         """Read, lint and draw one scene, and count what came of it; a UserError is a failure of this scene alone."""
         self.summary.scenes += 1
+        self._share = 0.0
         try:
             scene = entry.read()
             self._lint(entry.name, scene)
@@ -88,16 +92,20 @@ class Run:
                 self._draw_batch(entry.name, batch)
         except UserError as error:
             self.summary.failed.append(Failure(scene=entry.name, reason=str(error)))
-            self.told(f"{entry.name} failed", 0.0)
+            self._tell(f"{entry.name} failed", self.settings.count - self._share)
 
     def _draw_batch(self, name: str, batch: list[Record]) -> None:
         missing = [record for record in batch if not is_finished(self._path(name, record), record.key())]
         self.summary.skipped += len(batch) - len(missing)
-        self.told(name, len(batch) - len(missing))
+        self._tell(name, len(batch) - len(missing))
         if missing:
-            for picture in draw(self.model, missing, lambda done, steps: self.told(name, len(missing) / steps)):
+            for picture in draw(self.model, missing, lambda done, steps: self._tell(name, len(missing) / steps)):
                 picture.save(self._path(name, picture.record))
                 self.summary.pictures += 1
+
+    def _tell(self, text: str, amount: float) -> None:
+        self._share += amount
+        self.told(text, amount)
 
     def _path(self, name: str, record: Record) -> Path:
         return self.out / f"{name}_{record.seed}.png"
@@ -117,12 +125,26 @@ class Run:
         return (json.dumps(self.summary.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A scene still to be read: its name in the run, and how to read it."""
+def entries(paths: Sequence[Path]) -> list[Source]:
+    """Every scene in files and folders, unread, under names that are distinct and make file names.
 
-    name: str
-    read: Callable[[], Scene]
+    A broken file among several paths is a scene that raises when read. Raises UserError if a path is missing, if a
+    folder holds no scene, and if the only path is a broken file.
+    """
+    sources: list[Source] = []
+    for path in paths:
+        try:
+            sources += find_scenes(path).sources
+        except UserError as error:
+            if len(paths) == 1 or not path.is_file():
+                raise
+            sources.append(Source(path, path.stem, partial(_fail, error)))
+    names = distinct([source.name for source in sources])
+    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
+
+
+def _fail(error: UserError) -> Scene:
+    raise error
 
 
 def file_name(text: str) -> str:

@@ -27,7 +27,7 @@ def generate(
     seed: int = 0,
     count: int = 1,
     model: str = "embedded",
-    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     negative: str = "",
     solver: str = "ddim",
     eta: float = 0.0,
@@ -38,34 +38,20 @@ def generate(
 
     Finished pictures are skipped, so the same command resumes. Exit code 1 if a scene failed; the others are drawn.
 
-    Parameters
-    ----------
-    scenes
-        Scene files, or folders of them.
-    out
-        The folder for pictures and summary.json.
-    guidance
-        Method, or several joined by commas: none, paint, multidiffusion, zest, zest+paint.
-    steps
-        Denoising steps per picture.
-    seed
-        Seed of the first picture of each scene.
-    count
-        Pictures per scene, with the seeds that follow.
-    model
-        Preset, folder in diffusers form, or hub id.
-    set_
-        A parameter of a method, as in --set zest.eta=0.5; may be repeated.
-    negative
-        Negative prompt.
-    solver
-        ddim, euler or dpm++2m.
-    eta
-        Noise added by ddim at each step: 0 none, 1 ancestral.
-    batch
-        Draw all seeds of a scene together: quicker, needs more memory.
-    json
-        Print the summary as JSON.
+    Args:
+        scenes: Scene files, or folders of them.
+        out: The folder for pictures and summary.json.
+        guidance: Method, or several joined by commas: none, paint, multidiffusion, zest, zest+paint.
+        steps: Denoising steps per picture.
+        seed: Seed of the first picture of each scene.
+        count: Pictures per scene, with the seeds that follow.
+        model: Preset, folder in diffusers form, or hub id.
+        set_: A parameter of a method, as in --set zest.eta=0.5; may be repeated.
+        negative: Negative prompt.
+        solver: ddim, euler or dpm++2m.
+        eta: Noise added by ddim at each step: 0 none, 1 ancestral.
+        batch: Draw all seeds of a scene together: quicker, needs more memory.
+        json: Print the summary as JSON.
     """
     from scenewright.api import Settings, opened
     from scenewright.runs import Run, entries

@@ -21,18 +21,12 @@ def lint(
 ) -> int:
     """Report what will go wrong with scenes on a model: nothing is drawn. Exit code 1 if there are errors.
 
-    Parameters
-    ----------
-    scenes
-        Scene files, or folders of them.
-    fix
-        Apply the safe mends and write the mended scenes to the folder of --out.
-    out
-        Where mended scenes go.
-    model
-        Preset, folder or hub id of the model to check against.
-    json
-        Print one JSON object.
+    Args:
+        scenes: Scene files, or folders of them.
+        fix: Apply the safe mends and write the mended scenes to the folder of --out.
+        out: Where mended scenes go.
+        model: Preset, folder or hub id of the model to check against.
+        json: Print one JSON object.
     """
     from scenewright.backends import load
     from scenewright.lint import fix as mend

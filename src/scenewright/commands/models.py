@@ -20,12 +20,9 @@ def models(name: str | None = None, /, *, json: Annotated[bool, Parameter(negati
 
     A folder in diffusers form, or the hub id of a Stable Diffusion 1.x or 2.x model, may be given to `--model` as well.
 
-    Parameters
-    ----------
-    name
-        A model of the list, or a model's folder.
-    json
-        Print JSON.
+    Args:
+        name: A model of the list, or a model's folder.
+        json: Print JSON.
     """
     if name is None:
         rows = [described(folder) for folder in installed()]

@@ -21,16 +21,11 @@ def replay(
 ) -> int:
     """Draw PICTURE again. Exit code 0 if every pixel matches, 1 if not. On the machine that drew it, it matches.
 
-    Parameters
-    ----------
-    picture
-        A picture with a record inside (.png), or a record (.json).
-    out
-        The new picture (.png), or a folder for it.
-    model
-        Where the model is now, if it has moved since.
-    json
-        Print the outcome as JSON.
+    Args:
+        picture: A picture with a record inside (.png), or a record (.json).
+        out: The new picture (.png), or a folder for it.
+        model: Where the model is now, if it has moved since.
+        json: Print the outcome as JSON.
     """
     from scenewright.api import differences, replay
     from scenewright.record import digest, read_picture, read_record

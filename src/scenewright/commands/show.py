@@ -32,24 +32,15 @@ def show(
 ) -> None:
     """Draw FILE for the eye: a scene as coloured regions with a legend, or a picture beside and under its layout.
 
-    Parameters
-    ----------
-    file
-        A scene, a picture with a record inside (.png), or a record (.json).
-    out
-        The picture to write (.png).
-    attention
-        Draw the scene once more and show where each segment's phrase attends, early, midway and late.
-    layers
-        Attention layers to read: all, encoder, decoder, res16, res8, …
-    model
-        Model for --attention; default: the record's, or the embedded one.
-    guidance
-        Guidance for --attention on a scene; a record has its own.
-    steps
-        Steps for --attention on a scene.
-    seed
-        Seed for --attention on a scene.
+    Args:
+        file: A scene, a picture with a record inside (.png), or a record (.json).
+        out: The picture to write (.png).
+        attention: Draw the scene once more and show where each segment's phrase attends, early, midway and late.
+        layers: Attention layers to read: all, encoder, decoder, res16, res8, …
+        model: Model for --attention; default: the record's, or the embedded one.
+        guidance: Guidance for --attention on a scene; a record has its own.
+        steps: Steps for --attention on a scene.
+        seed: Seed for --attention on a scene.
     """
     from scenewright.display import overlay, png_bytes, side_by_side
     from scenewright.record import read_picture
@@ -74,11 +65,12 @@ def recorded(file: Path) -> "Record | None":
     """The record of a picture or record file; None for a scene (also one that is drawn as an indexed PNG)."""
     from scenewright.record import CHUNK, read_picture, read_record
 
-    if file.suffix.lower() == ".png":
+    suffix = file.suffix.lower()
+    if suffix == ".png":
         return read_record(file) if CHUNK in read_picture(file).info else None
-    if file.suffix.lower() == ".json" and b"scenewright-record" in file.read_bytes()[:200] if file.is_file() else False:
-        return read_record(file)
-    return None
+    if suffix != ".json" or not file.is_file() or b'"scenewright-record-' not in file.read_bytes()[:200]:
+        return None
+    return read_record(file)
 
 
 def attention_of(
