@@ -93,6 +93,7 @@ def pipeline(prediction: str = "epsilon") -> Any:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
+        timestep_spacing="leading",  # said, so that other schedulers made from this config keep it
         prediction_type=prediction,
     )
     pipe = StableDiffusionPipeline(
