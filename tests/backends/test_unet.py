@@ -49,11 +49,6 @@ def test_parity_with_noise_in_the_steps() -> None:
         eta=1.0,
         generator=generators,
         output_type="latent",
-        num_inference_steps=6,
-        guidance_scale=1.0,
-        eta=1.0,
-        generator=generators,
-        output_type="latent",
     ).images
     assert (sample(model, scene, steps=6, seeds=[0, 1], eta=1.0).latents - theirs).abs().max() < 1e-4
 
