@@ -40,6 +40,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return shown.err
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
 def test_generate_replay_show(file: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert run(["generate", str(file), "-o", str(out), "--guidance", "zest,paint", "--set", "zest.eta=0.5", *tiny]) == 0
@@ -51,7 +56,7 @@ def test_generate_replay_show(file: Path, tiny: list[str], tmp_path: Path, capsy
         assert "every pixel matches" in capsys.readouterr().out
     for name in (file, out / "car_0.png", out / "car_0.json"):
         assert run(["show", str(name), "-o", str(tmp_path / "seen.png")]) == 0
-        assert min(Image.open(tmp_path / "seen.png").size) > 300
+        assert min(size_of(tmp_path / "seen.png")) > 300
 
 
 def test_replay_says_when_pixels_differ(
@@ -72,7 +77,7 @@ def test_show_attention(file: Path, tiny: list[str], tmp_path: Path) -> None:
     run(["generate", str(file), "-o", str(tmp_path), "--guidance", "none", *tiny])
     assert run(["show", str(file), "-o", str(tmp_path / "a.png"), "--attention", *tiny]) == 0
     assert run(["show", str(tmp_path / "car_0.png"), "-o", str(tmp_path / "b.png"), "--attention"]) == 0
-    assert Image.open(tmp_path / "a.png").size == Image.open(tmp_path / "b.png").size
+    assert size_of(tmp_path / "a.png") == size_of(tmp_path / "b.png")
 
 
 def test_generate_answers_machines_and_counts_failures(
@@ -103,9 +108,12 @@ def test_lint_finds_and_fixes(
     assert "zeppelin" in read_scene(tmp_path / "mended" / "s.json").caption
 
 
-def test_lint_of_an_unreadable_scene_is_an_error(tiny: list[str], tmp_path: Path) -> None:
-    (tmp_path / "s.json").write_text("[]")
-    assert run(["lint", str(tmp_path / "s.json"), *tiny[:2]]) == 1
+def test_lint_goes_on_after_an_unreadable_scene(
+    file: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file.parent / "broken.json").write_text("{")
+    assert run(["lint", str(file), str(file.parent / "broken.json"), "--json", *tiny[:2]]) == 1
+    assert [row["scene"] for row in json.loads(capsys.readouterr().out)["failed"]] == ["broken"]
 
 
 def test_models_lists_and_prints_cards(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +136,7 @@ def test_mistyped_words(file: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "Did you mean" in refused(capsys, *begin, "--gidance", "zest")
     assert "abc" in refused(capsys, *begin, "--steps", "abc")
     assert "euler" in refused(capsys, *begin, "--solver", "heun")
-    assert "models" in refused(capsys, "modles")
+    assert "did you mean 'models'" in refused(capsys, "modles")
     assert "no model" in refused(capsys, "models", "nonsense")
     assert "no scene" in refused(capsys, "generate", "-o", tmp_path / "out")
     assert "-o" in refused(capsys, "lint", file, "--fix")

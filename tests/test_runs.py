@@ -23,8 +23,9 @@ def folder(scene: Scene, tmp_path: Path) -> Path:
     place = tmp_path / "scenes"
     place.mkdir()
     write_scene(scene, place / "a.json")
-    (place / "b.json").write_text('{"caption": 3, "width": 8}')
+    (place / "b.json").write_text('{"segments": 3}')
     write_scene(scene.restyle("dog", text="zeppelin"), place / "c.json")
+    (place / "other.json").write_text('{"about": "these scenes"}')
     return place
 
 
@@ -37,6 +38,7 @@ def test_bad_scene_does_not_stop_the_others(tiny_model: Any, folder: Path, tmp_p
     summary = run(tiny_model, folder, out, count=2)
     assert (summary.scenes, summary.pictures, summary.skipped) == (3, 4, 0)
     assert [failure.scene for failure in summary.failed] == ["b"]
+    assert [left.scene for left in summary.left_out] == [str(folder / "other.json")]
     assert "zeppelin" in summary.unknown_words
     assert sorted(p.name for p in out.glob("*.png")) == ["a_0.png", "a_1.png", "c_0.png", "c_1.png"]
     assert read_record(out / "a_1.png").seed == 1
@@ -88,7 +90,7 @@ def test_progress_adds_up_to_the_pictures(tiny_model: Any, folder: Path, tmp_pat
 def test_scenes_of_one_name_do_not_overwrite_each_other(scene: Scene, tmp_path: Path) -> None:
     for part in ("x", "y"):
         write_scene(scene, tmp_path / part / "scene.json")
-    names = [entry.name for entry in entries([tmp_path / "x", tmp_path / "y"])]
+    names = [entry.name for entry in entries([tmp_path / "x", tmp_path / "y"]).sources]
     assert names == ["scene", "scene-2"]
 
 

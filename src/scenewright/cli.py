@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from cyclopts import App, CycloptsError
 
@@ -25,6 +26,7 @@ app = App(
     help="Say what, draw where: controllable image synthesis with diffusion models.",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 for _name, _help in COMMANDS.items():
     app.command(f"scenewright.commands.{_name}:app", name=_name, help=_help)
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; a user's mistake is one line on stderr, never a traceback."""
     try:
+        _check_command(arguments[:1])
         result = app(list(arguments), exit_on_error=False, print_error=False)
     except (UserError, CycloptsError) as error:
         print(f"scenewright: {' '.join(str(error).split())}", file=sys.stderr)
@@ -49,6 +52,15 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()  # the reader of our output left: say nothing, not even at exit
         return 141
     return result if isinstance(result, int) else 0
+
+
+def _check_command(first: Sequence[str]) -> None:
+    """Refuse an unknown command here: cyclopts would import every command to list them."""
+    for word in first:
+        if not word.startswith("-") and word not in COMMANDS:
+            near = get_close_matches(word, COMMANDS, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"there is no command {word!r}; choose from {', '.join(COMMANDS)}{meant}")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from scenewright.api import Settings, draw, plan
+from scenewright.datasets.folder import Skipped
 from scenewright.errors import UserError
 from scenewright.files import write_atomically
 from scenewright.lint import lint
 from scenewright.record import Record, is_finished
 from scenewright.scene import Scene
-from scenewright.scene_io import Source, find_scenes
+from scenewright.scene_io import Found, Source, find_scenes
 
 if TYPE_CHECKING:
     from scenewright.denoiser import Model
@@ -27,7 +28,7 @@ Told = Callable[..., None]  # (text, share of a picture done = 1)
 
 
 class Failure(BaseModel):
-    """A scene that could not be read or drawn, and why."""
+    """A scene that could not be read or drawn, or a file that holds none, and why."""
 
     scene: str
     reason: str
@@ -38,6 +39,7 @@ class Warned(BaseModel):
 
     scene: str
     code: str
+    severity: str
     message: str
 
 
@@ -48,6 +50,7 @@ class Summary(BaseModel):
     pictures: int = 0
     skipped: int = 0
     failed: list[Failure] = []
+    left_out: list[Failure] = []
     unknown_words: dict[str, int] = {}
     findings: int = 0
     warnings: list[Warned] = []
@@ -67,13 +70,14 @@ class Run:
     summary: Summary = field(default_factory=Summary)
     _share: float = field(default=0.0, init=False)  # of the scene at hand, in pictures
 
-    def draw_all(self, entries: Sequence[Source]) -> Summary:
+    def draw_all(self, found: Found) -> Summary:
         """Draw every entry; the summary is written even when stopped by Ctrl-C."""
         start = time.perf_counter()
+        self.summary.left_out = [Failure(scene=str(path), reason=why) for path, why in found.skipped]
         write_atomically(self.out / "summary.json", self._text())  # an unwritable folder shows before any work
         self.summary.interrupted = True
         try:
-            for entry in entries:
+            for entry in found.sources:
                 self.draw_one(entry)
             self.summary.interrupted = False
         finally:
@@ -112,9 +116,11 @@ class Run:
 
     def _lint(self, name: str, scene: Scene) -> None:
         facts = self.model.facts()
-        found = lint(scene, facts)
+        found = lint(scene, facts, (self.settings.method,))
         self.summary.findings += len(found)
-        self.summary.warnings += [Warned(scene=name, code=f.code, message=f.message) for f in found]
+        self.summary.warnings += [
+            Warned(scene=name, code=f.code, severity=f.severity, message=f.message) for f in found
+        ]
         words = Counter(self.summary.unknown_words)
         words.update(
             w for text in (scene.caption, *(s.text for s in scene.segments)) for w in facts.unknown_words(text)
@@ -125,22 +131,26 @@ class Run:
         return (json.dumps(self.summary.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
-def entries(paths: Sequence[Path]) -> list[Source]:
+def entries(paths: Sequence[Path]) -> Found:
     """Every scene in files and folders, unread, under names that are distinct and make file names.
 
     A broken file among several paths is a scene that raises when read. Raises UserError if a path is missing, if a
     folder holds no scene, and if the only path is a broken file.
     """
     sources: list[Source] = []
+    skipped: list[Skipped] = []
     for path in paths:
         try:
-            sources += find_scenes(path).sources
+            found = find_scenes(path)
+            sources += found.sources
+            skipped += found.skipped
         except UserError as error:
             if len(paths) == 1 or not path.is_file():
                 raise
             sources.append(Source(path, path.stem, partial(_fail, error)))
     names = distinct([source.name for source in sources])
-    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
+    named = tuple(replace(source, name=name) for source, name in zip(sources, names, strict=True))
+    return Found(named, tuple(skipped))
 
 
 def _fail(error: UserError) -> Scene:

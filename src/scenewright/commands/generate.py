@@ -61,7 +61,7 @@ def generate(
     settings = Settings(guidance, steps, seed, count, negative, solver, eta, batch, assignments(set_))
     found = entries(scenes)
     loaded, source = opened(model)
-    with progress("drawing", len(found) * count) as told:
+    with progress("drawing", len(found.sources) * count) as told:
         summary = Run(loaded, source, settings, out, told).draw_all(found)
     if json:
         print(json_module.dumps(summary.model_dump(mode="json")))
@@ -86,15 +86,17 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 def report(summary: "Summary", out: Path) -> None:
     """Print a summary for people: results on stdout, what went wrong on stderr."""
-    for warned in summary.warnings[:SHOWN]:
+    loud = [warned for warned in summary.warnings if warned.severity != "note"]
+    for warned in loud[:SHOWN]:
         print(f"{warned.scene}: {warned.message}", file=sys.stderr)
     for failure in summary.failed[:SHOWN]:
         print(f"{failure.scene}: failed: {failure.reason}", file=sys.stderr)
-    hidden = max(0, len(summary.warnings) - SHOWN) + max(0, len(summary.failed) - SHOWN)
+    hidden = max(0, len(loud) - SHOWN) + max(0, len(summary.failed) - SHOWN)
     if hidden:
         print(f"and {hidden} more, listed in {out / 'summary.json'}", file=sys.stderr)
     print(f"{summary.pictures} pictures drawn, {summary.skipped} already there, in {out} ({summary.seconds:.1f} s)")
-    print(f"{len(summary.failed)} of {summary.scenes} scenes failed, {summary.findings} lint findings")
+    left = f", {len(summary.left_out)} files and folders left out" if summary.left_out else ""
+    print(f"{len(summary.failed)} of {summary.scenes} scenes failed, {summary.findings} lint findings{left}")
     words = [f"{word} ({times})" for word, times in list(summary.unknown_words.items())[:SHOWN]]
     if words:
         more = len(summary.unknown_words) - len(words)
