@@ -24,6 +24,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Random inputs are the same in every run."""
+    torch.manual_seed(0)
+
+
 def tokenizer() -> Any:
     """Word-level tokenizer that lower-cases, with <bos> text <eos> and 24 tokens at most."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
