@@ -1,5 +1,8 @@
 """A tiny Stable Diffusion pipeline with random weights, built without any download, and scenes to draw with it."""
 
+# diffusers exports lazily and types its constructors loosely.
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

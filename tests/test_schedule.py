@@ -1,5 +1,8 @@
 """Levels: equal to diffusers' schedulers, and sane at any number of steps."""
 
+# diffusers exports lazily and types its constructors loosely.
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false
+
 import math
 
 import numpy as np

@@ -127,7 +127,7 @@ class Condition:
 class Rows(NamedTuple):
     """Part of a condition: which rows, and their condition."""
 
-    index: list[int]
+    numbers: list[int]
     condition: Condition
 
 

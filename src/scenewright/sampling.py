@@ -130,7 +130,7 @@ class Reading:
         prediction = denoise(x, level, condition.tapped(taps))
         with torch.no_grad():
             maps = segment_maps(taps, self.names, condition.groups, self.grids, self.size).cpu()
-        for row in condition.parts[0].index:
+        for row in condition.parts[0].numbers:
             self.maps[level.index, condition.pictures[row]] = maps[row]
         return prediction
 

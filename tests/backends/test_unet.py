@@ -1,5 +1,8 @@
 """A diffusers pipeline through the one contract equals the pipeline itself."""
 
+# diffusers exports lazily and types its constructors loosely.
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false
+
 from typing import Any
 
 import numpy as np
@@ -157,11 +160,11 @@ def test_half_precision_draws(scene: Scene) -> None:
 
 
 def test_identity_changes_with_the_weights() -> None:
-    first, second = load(pipeline()), load(pipeline())
-    assert first.identity() == second.identity()
+    first, pipe = load(pipeline()), pipeline()
+    assert first.identity() == load(pipe).identity()
     with torch.no_grad():
-        next(second.pipeline.unet.parameters()).add_(1)
-    changed = UNetModel(second.pipeline)
+        next(pipe.unet.parameters()).add_(1)
+    changed = load(pipe)
     assert changed.identity()["sha256"] != first.identity()["sha256"]
 
 
@@ -181,10 +184,18 @@ def test_conditions_are_rows(tiny_model: UNetModel, scene: Scene) -> None:
     both = one.halves
     assert both.present.tolist() == [[True, True], [False, False]]
     torch.testing.assert_close(both.text[1], one.empty[0])
-    assert [part.index for part in both.parts] == [[0], [1]]
+    assert [part.numbers for part in both.parts] == [[0], [1]]
 
 
 def test_other_pipelines_are_refused() -> None:
     thing: Any = object()
     with pytest.raises(UserError, match="object is not supported"):
         load(thing)
+
+
+def test_facts_for_lint(tiny_model: UNetModel) -> None:
+    facts = tiny_model.facts()
+    assert (facts.cell_fraction, facts.token_limit) == (1 / 8, 24)
+    assert facts.count_tokens("a red car") == 5  # with <bos> and <eos>, like the limit
+    assert facts.unknown_words("a purple car") == ["purple"]
+    assert "zest+paint" in facts.guidance

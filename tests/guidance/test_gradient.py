@@ -121,7 +121,7 @@ def test_bad_values_are_refused(arguments: dict, message: str) -> None:
 
 @pytest.fixture(scope="module")
 def double() -> UNetModel:
-    return load(pipeline("v_prediction"), dtype=torch.float64)
+    return UNetModel.wrap(pipeline("v_prediction"), dtype=torch.float64)
 
 
 @pytest.mark.parametrize(

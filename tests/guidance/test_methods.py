@@ -116,7 +116,7 @@ def test_zest_lowers_its_loss(tiny_model: UNetModel, scene: Scene, energy: Zest)
 
 
 def test_zest_takes_one_graph_call_and_no_second_conditional_one(tiny_model: UNetModel, scene: Scene) -> None:
-    """A guided step runs the conditional half once with a graph and the empty half once without; others run both at once."""
+    """A guided step: the conditional half once with a graph, the empty half once without. Other steps: both at once."""
     calls = []
 
     def count(denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:

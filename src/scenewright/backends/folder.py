@@ -22,7 +22,7 @@ def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         with _quiet():
-            from diffusers import StableDiffusionPipeline
+            from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
             pipeline = StableDiffusionPipeline.from_pretrained(
                 source, use_safetensors=True, safety_checker=None, requires_safety_checker=False

@@ -62,14 +62,18 @@ class UNetModel:
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")
         return cls(pipeline, label, folder)
 
-    @cached_property
+    @property
     def schedule(self) -> VPSchedule:
         """Levels of the pipeline's scheduler config."""
         return VPSchedule.from_scheduler_config(self.pipeline.scheduler.config)
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Cross-attention layers in the order they run."""
+        return self._layers
+
+    @cached_property
+    def _layers(self) -> tuple[Layer, ...]:
         unet, layers = self.pipeline.unet, []
         native, depth = self._native, 0
         for i, block in enumerate(unet.down_blocks):

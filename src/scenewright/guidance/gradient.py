@@ -67,16 +67,16 @@ class Descend:
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
         withs, others = condition.parts
-        if not withs.index or self.eta == 0:
+        if not withs.numbers or self.eta == 0:
             return denoise(x, level, condition)._replace(eta=self.ddim_eta)
-        prediction, gradient = descend(self.terms, denoise, x[withs.index], level, withs.condition)
+        prediction, gradient = descend(self.terms, denoise, x[withs.numbers], level, withs.condition)
         largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
         nudge = -self.eta * DECAYS[self.decay](level) * gradient / largest.clamp_min(torch.finfo(x.dtype).tiny)
         prediction = prediction._replace(nudge=nudge, eta=self.ddim_eta)
-        if not others.index:
+        if not others.numbers:
             return prediction
-        plain = denoise(x[others.index], level, others.condition)
-        return _interleave(withs.index, prediction, others.index, plain)
+        plain = denoise(x[others.numbers], level, others.condition)
+        return _interleave(withs.numbers, prediction, others.numbers, plain)
 
 
 def descend(
