@@ -27,7 +27,7 @@ def segmenter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         strides=[4, 2],
         mlp_ratios=[2, 2],
         decoder_hidden_size=16,
-        num_labels=len(CLASSES),
+        id2label=dict(enumerate(CLASSES)),
     )
     SegformerForSemanticSegmentation(config).eval().save_pretrained(folder)
     return folder

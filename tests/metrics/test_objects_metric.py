@@ -59,9 +59,9 @@ def test_a_flat_lit_surface_has_its_colour(sky: str, name: str) -> None:
 
 def test_the_judge_discounts_what_a_kind_always_shows() -> None:
     judge = ColourJudge()
-    tyres, paint = np.full((60, 3), 10, np.uint8), np.tile(np.uint8([140, 16, 16]), (40, 1))
-    for other in ([20, 50, 150], [20, 105, 30], [150, 140, 20]):
-        judge.learn("car", np.concatenate([tyres, np.tile(np.uint8(other), (40, 1))]), "clear")
+    tyres, paint = np.full((60, 3), 10, np.uint8), np.tile(np.array([140, 16, 16], np.uint8), (40, 1))
+    for other in ([20, 50, 150], [20, 105, 30], [150, 140, 20], [90, 28, 120], [150, 80, 8]):
+        judge.learn("car", np.concatenate([tyres, np.tile(np.array(other, np.uint8), (40, 1))]), "clear")
     assert judge.name("car", np.concatenate([tyres, paint]), "clear") == "red"
     assert ColourJudge().name("car", np.concatenate([tyres, paint]), "clear") == "black"
     assert judge.name("zebra", paint, "clear") is None

@@ -16,6 +16,7 @@ _SHADES = np.linspace(0.45, 1.35, 10)  # brightness of a surface, relative to it
 _SHADE_COST = 0.03  # price of a shade far from 1, in squared distance: a dark gray is rather gray than a shaded white
 _GAMMA = 0.35  # exponent of the scale on which colours are compared; under 1/2, dark ones are kept apart
 _MOST_PIXELS = 400
+_FEWEST = 5  # renders of a kind before its usual shares are trusted: the median of one is that one
 
 
 def found(classes: np.ndarray, class_id: int) -> bool:
@@ -67,7 +68,7 @@ class ColourJudge:
     """Names the colour of an object from its pixels, under the light of its scene.
 
     The answer is the palette colour with the largest share *beyond what a thing of that kind always shows* (wheels,
-    windows, skin, trunks): the usual shares are medians over renders, learned with `learn`. A kind never learned has
+    windows, skin, trunks): the usual shares are medians over renders, learned with `learn`. A kind hardly learned has
     no usual shares.
     """
 
@@ -80,7 +81,7 @@ class ColourJudge:
     def usual(self, kind: str) -> np.ndarray:
         """(11,) usual share of each palette colour."""
         seen: Sequence[np.ndarray] = self._seen.get(kind, ())
-        return np.median(seen, axis=0) if len(seen) else np.zeros(len(_NAMES))
+        return np.median(seen, axis=0) if len(seen) >= _FEWEST else np.zeros(len(_NAMES))
 
     def name(self, kind: str, pixels: np.ndarray, sky: str) -> str | None:
         """The colour of (N, 3) uint8 pixels of a kind, among those it comes in; None if it has one look or N is 0."""

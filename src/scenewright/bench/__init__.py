@@ -1,0 +1,1 @@
+"""What the models and methods are worth: `scenewright bench embedded|layout|real|gallery`."""

@@ -1,0 +1,66 @@
+"""From pictures and scenes to scores: what was asked for, what the judges see."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from scenewright.metrics.layout import LayoutScore
+from scenewright.metrics.objects import ids
+from scenewright.metrics.quality import Gaussian, clip_scores, frechet_distance
+from scenewright.scene import Scene
+from scenewright.world import CLASS_ID, KINDS, STUFF, class_of
+
+OBJECTS, GROUND_AND_SKY = ids(KINDS), ids(STUFF)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The three functions that benches need of judges; tests bring their own."""
+
+    segment: Callable[[np.ndarray], np.ndarray]
+    image_features: Callable[[np.ndarray], np.ndarray]
+    text_features: Callable[[Sequence[str]], np.ndarray]
+    identity: str
+
+    @classmethod
+    def embedded(cls) -> "Judges":
+        """The embedded segmenter and CLIP; raises UserError if they are missing."""
+        from scenewright import judges
+
+        judges.segmenter()
+        judges.clip()  # both are read now, so that a missing one is said before any work
+        return cls(judges.segment, judges.clip_image_features, judges.clip_text_features, judges.identity())
+
+
+def asked_for(scene: Scene, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 class that the front segment at a pixel asks for; 0 for none, and for words outside the world."""
+    named = [class_of(segment.text) for segment in scene.segments]
+    lookup = np.array([0, *(CLASS_ID[name] if name else 0 for name in named)], np.uint8)
+    classes = lookup[scene.label_map()]
+    if classes.shape == size:
+        return classes
+    return np.asarray(Image.fromarray(classes).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def layout_score(scenes: Sequence[Scene], classes: np.ndarray, spurious_zero: bool = False) -> LayoutScore:
+    """The mean IoUs of class maps (N, H, W) against what the scenes asked for."""
+    score = LayoutScore(OBJECTS, GROUND_AND_SKY, spurious_zero)
+    for scene, seen in zip(scenes, classes, strict=True):
+        score.update(asked_for(scene, seen.shape), seen)
+    return score
+
+
+def scores(judges: Judges, scenes: Sequence[Scene], images: np.ndarray, reference: Gaussian) -> dict[str, float]:
+    """miou, miou_full, miou_stuff, fid (world-CLIP features against `reference`) and clip of one method's pictures."""
+    layout = layout_score(scenes, judges.segment(images))
+    features = judges.image_features(images)
+    clip = clip_scores(features, judges.text_features([scene.caption for scene in scenes]))
+    return {
+        "miou": layout.miou,
+        "miou_full": layout.miou_full,
+        "miou_stuff": layout.miou_stuff,
+        "fid": frechet_distance(Gaussian.of(features), reference) if len(features) > 1 else float("nan"),
+        "clip": float(clip.mean()),
+    }
