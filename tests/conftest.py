@@ -55,9 +55,25 @@ def tokenizer() -> Any:
     )
 
 
+def scheduler(prediction: str) -> Any:
+    """Noise levels of Stable Diffusion 1.5."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",  # said, so that other schedulers made from this config keep it
+        prediction_type=prediction,
+    )
+
+
 def pipeline(prediction: str = "epsilon") -> Any:
     """32-pixel pictures, 8x8 latents, cross-attention with 2 heads at 8x8 and 4x4; the same random weights always."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.random.fork_rng():
@@ -95,22 +111,12 @@ def pipeline(prediction: str = "epsilon") -> Any:
                 eos_token_id=2,
             )
         )
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        timestep_spacing="leading",  # said, so that other schedulers made from this config keep it
-        prediction_type=prediction,
-    )
     pipe = StableDiffusionPipeline(
         vae=vae.eval(),
         text_encoder=text.eval(),
         tokenizer=tokenizer(),
         unet=unet.eval(),
-        scheduler=scheduler,
+        scheduler=scheduler(prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

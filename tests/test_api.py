@@ -48,6 +48,7 @@ def test_record_says_all_that_was_not_silent(scene: Scene, tiny_model: Any) -> N
     scene = scene.add(Segment(np.ones(scene.size, np.float32), "green grass"), at=0)
     record = generate(scene, tiny_model, "none", steps=1)[0].record
     assert record.notes == ("added to the caption: green grass",)
+    assert replay(record, tiny_model).record.notes == record.notes
     assert record.model.source == ""
     with pytest.raises(UserError, match="in memory"):
         replay(record)
@@ -84,6 +85,19 @@ def test_sixty_segments(tiny_model: Any) -> None:
     masks.reshape(60, -1)[np.arange(60), np.arange(60) * 17] = 1
     scene = Scene("a dog", tuple(Segment(mask, "dog") for mask in masks), (32, 32))
     assert generate(scene, tiny_model, "zest+paint", steps=2)[0].image.size == (32, 32)
+
+
+def test_segments_past_the_token_limit_are_left_out_and_said(scene: Scene, tiny_model: Any) -> None:
+    mask = np.ones(scene.size, np.float32)
+    small = np.zeros(scene.size, np.float32)
+    small[:2] = 1
+    long = Scene("a dog " * 8 + "on a tree in front of a house", scene.segments[1:], scene.size)
+    long = long.add(Segment(mask, "house")).add(Segment(mask, "blue sky")).add(Segment(small, "green grass"))
+    with pytest.warns(UserWarning, match="token limit") as told:
+        picture = generate(long, tiny_model, "zest", steps=2)[0]
+    assert [str(w.message).partition(": ")[2] for w in told] == ["house", "green grass", "blue sky"]
+    assert [s.text for s in picture.record.scene.scene().segments] == ["dog"]
+    assert replay(picture.record, tiny_model).record.pixels == picture.record.pixels
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,23 @@ def test_models_lists_and_prints_cards(tiny_folder: Path, capsys: pytest.Capture
     assert "text to image" in capsys.readouterr().out
 
 
+def test_embedded_models_show_their_card_and_figures(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "models" / "small")
+    (tmp_path / "models" / "small" / "README.md").write_text("# Small\nA card.\n")
+    (tmp_path / "models" / "small" / "card.json").write_text('{"figures": {"recall": 0.5}}')
+    monkeypatch.setattr("scenewright.commands.models.FOLDER", tmp_path / "models")
+    assert run(["models"]) == 0
+    shown = capsys.readouterr().out
+    assert "small: text to image" in shown
+    assert "recall 0.5" in shown
+    assert "zest+paint" in shown
+    assert run(["models", "small"]) == 0
+    assert capsys.readouterr().out == "# Small\nA card.\n"
+    assert "did you mean 'small'" in refused(capsys, "models", "smal")
+
+
 def test_mistyped_words(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin = ["generate", file, "-o", tmp_path / "out"]
     assert "did you mean 'zest'" in refused(capsys, *begin, "--guidance", "zset")

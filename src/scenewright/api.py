@@ -6,6 +6,7 @@ Both go through `draw`, which takes records and nothing else: what is recorded i
 import difflib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from scenewright.backends import PRESETS, load
 from scenewright.denoiser import Model
 from scenewright.display import png_bytes
 from scenewright.errors import UserError
+from scenewright.fitting import fitted
 from scenewright.guidance import METHODS, build, canonical, parameters
 from scenewright.record import ModelIdentity, Record, digest, read_record, save_picture, versions
 from scenewright.sampling import SOLVERS, Draws, sample
@@ -133,7 +135,10 @@ def generate(
     """
     settings = Settings(guidance, steps, seed, count, negative, solver, eta, together, parameters)
     loaded, source = opened(model)
-    return [p for batch in plan(loaded, source, scene, settings) for p in draw(loaded, batch, progress)]
+    batches = plan(loaded, source, scene, settings)
+    for note in batches[0][0].notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return [picture for batch in batches for picture in draw(loaded, batch, progress)]
 
 
 def opened(model: "str | Path | Model | Any") -> tuple[Model, str]:
@@ -152,15 +157,17 @@ def plan(model: Model, source: str, scene: Scene, settings: Settings) -> list[li
     """The records to draw, in batches: one record a batch, or all seeds in one with `settings.together`."""
     seeds = range(settings.seed, settings.seed + settings.count)
     batches = [tuple(seeds)] if settings.together else [(seed,) for seed in seeds]
+    fitting, unread = fitted(scene.drawable(), model.facts())
     shared = {
         "model": ModelIdentity.model_validate({**model.identity(), "source": source}),
-        "scene": SceneDocument.from_scene(replace(scene.drawable(), maps={})),  # no method here reads maps
+        "scene": SceneDocument.from_scene(replace(fitting, maps={})),  # no method here reads maps
         "guidance": settings.method,
         "parameters": settings.complete(),
         "negative": settings.negative,
         "solver": settings.solver,
         "eta": settings.eta,
         "steps": settings.steps,
+        "notes": tuple(f"left out, past the model's token limit: {text}" for text in unread),
     }
     return [[Record(**shared, seed=seed, batch=batch) for seed in batch] for batch in batches]
 
@@ -197,7 +204,7 @@ def _picture(draws: Draws, row: int, record: Record, seconds: float) -> Picture:
         "pixels": digest(image),
         "adherence": adherence(image, record.scene.scene()) if record.model.name == "embedded" else (),
         "seconds": round(seconds, 3),
-        "notes": tuple(f"added to the caption: {phrase}" for phrase in draws.appended[row]),
+        "notes": tuple(dict.fromkeys([*record.notes, *(f"added to the caption: {p}" for p in draws.appended[row])])),
     }
     return Picture(image, record.model_copy(update=outcome))
 

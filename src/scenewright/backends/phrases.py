@@ -74,7 +74,7 @@ def tokens(places: Sequence[Span], spans: Sequence[Span]) -> tuple[int, ...]:
 
 def cut(tokenizer: Any, text: str, limit: int) -> str:
     """The part of the text that fits into `limit` tokens; encoding it gives the same tokens as truncation."""
-    if len(tokenizer(text)["input_ids"]) <= limit:
+    if len(tokenizer(text, verbose=False)["input_ids"]) <= limit:
         return text
     return text[: max(end for _, end in offsets(tokenizer, text, limit))]
 
@@ -83,7 +83,7 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
     """Words that the tokenizer maps to its unknown token, once each."""
     if tokenizer.unk_token_id is None or not tokenizer.is_fast:
         return []
-    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     words = [text[start:end] for token, (start, end) in pairs if token == tokenizer.unk_token_id]
     return list(dict.fromkeys(word for word in words if word.strip()))

@@ -213,7 +213,7 @@ class UNetModel:
         return ModelFacts(
             cell_fraction=1 / side,
             token_limit=self._limit,
-            count_tokens=lambda text: len(tokenizer(text)["input_ids"]),
+            count_tokens=lambda text: len(tokenizer(text, verbose=False)["input_ids"]),
             unknown_words=lambda text: phrases.unknown_words(tokenizer, text),
             guidance=frozenset({"none", "multidiffusion", "paint", "zest", "zest+paint"}),
         )
