@@ -5,7 +5,7 @@ Pixel (row, column) covers [column, column + 1) x [row, row + 1); fractions are 
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 
@@ -236,7 +236,7 @@ class Scene:
         maps = {name: values[near[0]][:, near[1]] for name, values in self.maps.items()}
         return replace(self, segments=segments, maps=maps, size=size)
 
-    def _with(self, which: Which, change) -> "Scene":  # noqa: ANN001 - a function Segment -> Segment
+    def _with(self, which: Which, change: Callable[[Segment], Segment]) -> "Scene":
         i = self.index(which)
         return replace(self, segments=(*self.segments[:i], change(self.segments[i]), *self.segments[i + 1 :]))
 

@@ -61,8 +61,9 @@ def captions_of(data: Any) -> dict[int, str]:
     """First caption of each image id, from a COCO captions file's content."""
     first: dict[int, str] = {}
     for row in data.get("annotations", ()) if isinstance(data, dict) else ():
-        if isinstance(row, dict) and isinstance(row.get("caption"), str):
-            first.setdefault(row.get("image_id", -1), " ".join(row["caption"].split()))
+        match row:
+            case {"image_id": int(image), "caption": str(caption)}:
+                first.setdefault(image, " ".join(caption.split()))
     return first
 
 
@@ -75,7 +76,11 @@ class CocoInstances:
         self.categories: dict[int, CocoCategory] = parsed_by_id(CocoCategory, data.get("categories"), path, "category")
         self.rows: dict[int, list[Any]] = defaultdict(list)
         for row in data["annotations"]:
-            self.rows[row.get("image_id") if isinstance(row, dict) else None].append(row)
+            match row:
+                case {"image_id": int(image)}:
+                    self.rows[image].append(row)
+                case _:
+                    raise UserError(f"{path} has an annotation without a whole number as image_id; correct it")
 
     def scene(self, image_id: int) -> Scene:
         """Stuff behind, things in front from large to small. Raises UserError if an annotation is wrong."""

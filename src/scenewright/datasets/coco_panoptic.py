@@ -39,7 +39,7 @@ class CocoPanoptic:
         self.notes: dict[int, PanopticAnnotation] = {note.image_id: note for note in notes}
 
     def scene(self, image_id: int) -> Scene:
-        """Stuff behind, things in front from large to small. Raises UserError if PNG and JSON do not belong together."""
+        """Stuff behind, things in front from large to small. Raises UserError if PNG and JSON do not match."""
         note = self.notes[image_id]
         picture = self._picture(note)
         ids = panoptic_ids(picture)

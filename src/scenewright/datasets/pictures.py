@@ -10,6 +10,7 @@ from PIL import Image
 from scenewright.errors import UserError
 
 PIXELS = 64_000_000  # most pixels of a picture; a small file can hold many more
+LARGEST = 2**30  # bytes of a file
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 
@@ -19,12 +20,7 @@ def open_picture(source: Path | bytes, label: str = "") -> Image.Image:
     Raises UserError if it is missing, empty, cut short, no picture, or has more than `PIXELS` pixels.
     """
     label = label or str(source)
-    try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{label} does not exist; check the path") from error
-    except OSError as error:
-        raise UserError(f"cannot read {label} ({(error.strerror or str(error)).lower()}); check the path") from error
+    data = source if isinstance(source, bytes) else file_bytes(source)
     if not data:
         raise UserError(f"{label} is an empty file; save the picture again")
     with warnings.catch_warnings():
@@ -39,6 +35,20 @@ def open_picture(source: Path | bytes, label: str = "") -> Image.Image:
         except Exception as error:  # decoders of broken files raise nearly anything
             raise UserError(f"{label} is not a whole picture ({'/'.join(FORMATS)}); save it again") from error
     return picture
+
+
+def file_bytes(path: Path) -> bytes:
+    """The content of a regular file of at most 1 GiB; raises UserError if it is none or cannot be read."""
+    try:
+        if not path.exists():
+            raise UserError(f"{path} does not exist; check the path")
+        if not path.is_file():
+            raise UserError(f"cannot read {path} (not a file); check the path")
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path} is over {LARGEST >> 20} MiB; split it or make it smaller")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({(error.strerror or str(error)).lower()}); check the path") from error
 
 
 def label_values(source: Path | bytes, label: str = "") -> np.ndarray:

@@ -1,6 +1,7 @@
 """Shapes that stand for masks in files: boxes, polygons, COCO run lengths. All coordinates are pixels, (x, y)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
@@ -35,12 +36,16 @@ def polygon_mask(rings: Sequence[Ring], size: tuple[int, int]) -> np.ndarray:
             x, y = points[far.any(axis=1)][0]
             raise UserError(f"polygon point ({x:g}, {y:g}) lies far outside the {width}x{height} picture; give pixels")
         flat.append(points.reshape(-1).tolist())
-    return coco.decode(coco.merge(coco.frPyObjects(flat, height, width))).astype(np.float32)
+    if not flat:
+        return np.zeros(size, np.float32)
+    runs: Any = coco.merge(coco.frPyObjects(flat, height, width))
+    return decode_runs(runs["counts"].decode("ascii"), size)
 
 
 def encode_runs(mask: np.ndarray) -> str:
     """Compressed COCO run lengths of a hard mask (H, W)."""
-    return coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode("ascii")
+    runs: Any = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return runs["counts"].decode("ascii")
 
 
 def decode_runs(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:

@@ -35,8 +35,11 @@ def _rings(value: Any) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists are nested, followed along first items; an empty list is 1 deep."""
-    return 1 + (_depth(value[0]) if value else 0) if isinstance(value, list | tuple) else 0
+    """How deep lists are nested, followed along first items, at most 4; an empty list is 1 deep."""
+    depth = 0
+    while isinstance(value, list | tuple) and depth < 4:
+        depth, value = depth + 1, value[0] if value else None
+    return depth
 
 
 def _points(flat: Any) -> Any:
@@ -99,7 +102,10 @@ class SegmentDocument(_Document):
         if self.box is not None:
             return self._box(self.box, size)
         if self.polygon is not None:
-            return polygon_mask(self.polygon, size)
+            mask = polygon_mask(self.polygon, size)
+            if not mask.any():
+                raise UserError(f"its polygon covers no pixel of the {width}x{height} scene; move or enlarge it")
+            return mask
         if self.rle is not None:
             if self.rle.size != size:
                 got = f"{self.rle.size[1]}x{self.rle.size[0]}"
@@ -165,6 +171,11 @@ class MapDocument(_Document):
         return np.frombuffer(data, dtype).astype(np.dtype(self.dtype)).reshape(self.shape)
 
 
+def _with_schema_key(schema: dict[str, Any]) -> None:
+    """Let a scene file name its schema, so that editors can help."""
+    schema["properties"]["$schema"] = {"type": "string"}
+
+
 class SceneDocument(_Document):
     """A caption and segments from back to front."""
 
@@ -172,7 +183,7 @@ class SceneDocument(_Document):
         frozen=True,
         extra="forbid",
         title="Scenewright scene",
-        json_schema_extra=lambda schema: schema["properties"].update({"$schema": {"type": "string"}}),
+        json_schema_extra=_with_schema_key,
     )
     format: Literal["scenewright-scene-1"] = "scenewright-scene-1"
     name: Text = Field(default="", description="What you call the scene.")

@@ -2,11 +2,12 @@
 
     {"prompt": "…", "mask": "0001.png", "width": 512, "height": 512, "segments": {"1": {"text": "a dog"}, …}}
 
-An id with empty text is background: no segment. Higher ids are in front (ids never overlap in one picture anyway).
-Where picture and JSON disagree nothing is dropped in silence: an id the picture lacks becomes a segment with an empty
-mask, an id the JSON lacks becomes a segment without words (0 and 255 excepted: unlabelled and void), and lint names both.
+An id with empty text is background, no segment. Where picture and JSON disagree nothing is dropped in silence: an id
+the picture lacks becomes a segment with an empty mask, an id the JSON lacks becomes one without words (0 and 255
+excepted: unlabelled and void), and lint names both.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class LayoutSegment(BaseModel):
-    """Words of one id. With `rgb` the mask may be a colour picture. With `category_id` the text is a COCO class name."""
+    """Words of one id. With `rgb` the mask may be a colour picture; with `category_id` the text is a COCO class."""
 
     model_config = ConfigDict(frozen=True)
     text: Text = ""
@@ -122,6 +123,9 @@ def _colour(i: int) -> tuple[int, int, int]:
 def _mask_path(document: LayoutDocument, path: Path) -> Path:
     name = document.mask or f"{path.stem}.png"
     for folder in (path.parent, path.parent.parent):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"{path} names the mask {name}, which is neither beside it nor beside its folder; put it there")
+        with contextlib.suppress(OSError):  # a name too long to be one
+            if (folder / name).is_file():
+                return folder / name
+    raise UserError(
+        f"{path} names the mask {name[:100]}, which is neither beside it nor beside its folder; put it there"
+    )

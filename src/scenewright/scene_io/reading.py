@@ -14,13 +14,12 @@ from scenewright.datasets.coco_json import CocoInstances, captions_of
 from scenewright.datasets.coco_panoptic import CocoPanoptic
 from scenewright.datasets.coco_stuff import read_coco_stuff
 from scenewright.datasets.folder import Skipped, candidates
+from scenewright.datasets.pictures import file_bytes
 from scenewright.errors import UserError
 from scenewright.scene import Scene
 from scenewright.scene_io.boxes import BoxLayout
 from scenewright.scene_io.document import SceneDocument, sentence
 from scenewright.scene_io.layout import LayoutDocument, layout_scene
-
-LARGEST = 2**30  # bytes of a JSON file
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class NotAScene(UserError):
 
 
 def read_scene(path: Path | str) -> Scene:
-    """The scene of a file: scene JSON, layout JSON or its indexed PNG, a record, COCO JSON or JSON lines with one scene.
+    """The scene of a file: scene JSON, layout JSON or its indexed PNG, a record; COCO JSON or JSON lines with one.
 
     Raises UserError if it cannot be read, is no scene, or holds several.
     """
@@ -161,7 +160,8 @@ def _read(data: Any, path: Path, name: str) -> Scene:
             return BoxLayout.model_validate(data).scene(name)
         if kind == "label":
             captions = data.get("captions") or [data.get("caption", "")]
-            return read_coco_stuff(path.parent / data["label"], str(captions[0]) if isinstance(captions, list) else "")
+            caption = captions[0] if isinstance(captions, list) else captions
+            return read_coco_stuff(path.parent / data["label"], caption if isinstance(caption, str) else "")
         document = SceneDocument.model_validate(data["scene"] if kind == "record" else data)
         scene = document.scene(path.parent)
         return scene if scene.name else Scene(scene.caption, scene.segments, scene.size, scene.maps, name)
@@ -208,15 +208,9 @@ def _json_of(picture: Path) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{path} is over {LARGEST >> 20} MiB; split it")
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; check the path") from error
+        return file_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({(error.strerror or str(error)).lower()}); check the path") from error
 
 
 def _json(path: Path) -> Any:

@@ -14,8 +14,8 @@ from scenewright.scene_io.layout import layout_files
 def write_scene(scene: Scene, path: Path | str) -> Path:
     """Write a scene to `path`, whole or not at all; returns the path.
 
-    .json keeps everything (soft masks to 1/255). .png is an indexed picture with a .json beside it: regions become hard,
-    what is hidden is lost, segments without words are not read back.
+    .json keeps everything (soft masks to 1/255). .png is an indexed picture with a .json beside it: regions
+    become hard, what is hidden is lost, segments without words are not read back.
     Raises UserError for another suffix, or if the place cannot be written.
     """
     path = Path(path)
