@@ -45,6 +45,12 @@ def test_gallery(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.count("mIoU") == len(METHODS)
 
 
+def test_demo_is_the_gallery(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words("demo -o {out} --scenes 1 --model {model}", model=tiny_folder, out=tmp_path)) == 0
+    assert (tmp_path / "gallery.png").exists()
+    assert str(tmp_path / "gallery.png") in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

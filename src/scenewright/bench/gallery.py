@@ -53,8 +53,8 @@ def make(
 
 def sheet(scenes: Sequence[Scene], pictures: Mapping[str, np.ndarray], miou: Mapping[str, float]) -> Image.Image:
     """One row per scene under its caption: the layout, then every method; column heads carry the mean IoU."""
-    heads = ["Layout", *(f"{COLUMNS[method]}  mIoU {miou[method]:.2f}" for method in pictures)]
-    rows = [_texts(heads, 13)]
+    heads = ["Layout", *(COLUMNS[method] for method in pictures)]
+    rows = [_texts(heads, 13), _texts(["", *(f"mIoU {miou[method]:.2f}" for method in pictures)], 13)]
     for number, scene in enumerate(scenes):
         rows.append(_texts([scene.caption], 14, columns=len(heads)))
         rows.append(_row([labelled(scene), *(Image.fromarray(images[number]) for images in pictures.values())]))

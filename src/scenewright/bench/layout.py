@@ -16,8 +16,8 @@ from scenewright.guidance import METHODS, canonical
 from scenewright.metrics.quality import Gaussian
 from scenewright.scene import Scene
 from scenewright.world import Sample
+from scenewright.world.layouts import SETTINGS, scene_of
 
-SETTINGS = ("few", "filtered", "all")
 RENDERS = "renders"  # the row of the scenes' own renders: what a perfect method would score with these judges
 DEFAULT_METHODS = (*METHODS, RENDERS)
 KEYS = ("method", "setting", "samples", "seed", "split", "steps", "reference", "parameters", "model", "judges")
@@ -62,7 +62,7 @@ def held_out_scenes(setting: str, count: int, split: str, told: Told = silent) -
     while len(scenes) < count:
         wanted = count - len(scenes)
         for sample in renders(range(first, first + wanted), told=told):
-            scene = sample.scene(setting)
+            scene = scene_of(sample, setting)
             if scene.segments:
                 samples.append(sample)
                 scenes.append(scene)

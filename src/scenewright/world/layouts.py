@@ -1,40 +1,38 @@
-"""From a rendered scene to a layout: the caption and the regions that a user might have drawn.
+"""A rendered scene as a layout: some or all of its regions as segments, under its full caption."""
 
-Settings follow ZestGuide's evaluation (its section 4): *all* gives every region, *filtered* every region over 5 % of
-the picture, *few* one to three of the objects over 5 %, chosen by the scene's seed.
-"""
-
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from ..scene import Scene, Segment
-from .describe import Phrase
-from .sample import Sample
+from scenewright.errors import UserError
+from scenewright.scene import Scene, Segment
+
+if TYPE_CHECKING:
+    from .sample import Sample
 
 Setting = Literal["few", "filtered", "all"]
-LEAST = 0.05  # share of the picture
+SETTINGS: tuple[str, ...] = get_args(Setting)
+SMALL = 0.05  # share of the picture up to which a segment is left out of "few" and "filtered"
+MOST = 3
 
 
-def layout(sample: Sample, setting: Setting = "all") -> Scene | None:
-    """The scene a user would draw, or None when no region qualifies. Masks are exact, hence binary and disjoint."""
-    chosen = list(sample.phrases)
-    if setting != "all":
-        chosen = [p for p in chosen if sample.mask(p).mean() > LEAST]
+def scene_of(sample: "Sample", setting: str = "all") -> Scene:
+    """The layout of a sample, with hard masks, ground and backdrop behind the objects.
+
+    all: every region. filtered: those over 5 % of the picture. few: one to three objects among those, chosen by the
+    seed, as in ZestGuide's Eval-few. Nothing may be left. Raises UserError for another setting.
+    """
+    if setting not in SETTINGS:
+        raise UserError(f"setting '{setting}' is not known; choose from {', '.join(SETTINGS)}.")
+    ordered = sorted(sample.phrases, key=lambda phrase: phrase.instance > 0)
+    regions = [(phrase, sample.mask(phrase)) for phrase in ordered]
+    smallest = 0.0 if setting == "all" else SMALL
+    kept = [(phrase, mask) for phrase, mask in regions if mask.mean() > smallest]
     if setting == "few":
-        chosen = _few([p for p in chosen if p.instance], sample.seed)
-    segments = tuple(_segment(sample, phrase) for phrase in chosen if sample.mask(phrase).any())
-    if not segments:
-        return None
-    return Scene(sample.caption, segments, sample.image.shape[:2], name=f"world-{sample.seed}")  # type: ignore[arg-type]
-
-
-def _few(objects: list[Phrase], seed: int) -> list[Phrase]:
-    rng = np.random.default_rng([5, seed])
-    count = int(rng.integers(1, min(3, len(objects)) + 1)) if objects else 0
-    return [objects[i] for i in sorted(rng.permutation(len(objects))[:count])]
-
-
-def _segment(sample: Sample, phrase: Phrase) -> Segment:
-    name = f"{phrase.text} {phrase.instance}" if phrase.instance else phrase.text
-    return Segment(sample.mask(phrase).astype(np.float32), phrase.text, name=name, stuff=not phrase.instance)
+        kept = [(phrase, mask) for phrase, mask in kept if phrase.instance]
+        rng = np.random.default_rng([13, sample.seed])
+        count = int(rng.integers(1, min(MOST, len(kept)) + 1)) if kept else 0
+        kept = [kept[i] for i in sorted(rng.permutation(len(kept))[:count])]
+    segments = tuple(Segment(mask, phrase.text, stuff=not phrase.instance) for phrase, mask in kept)
+    height, width = sample.classes.shape
+    return Scene(sample.caption, segments, (height, width), name=f"world {sample.seed}")
