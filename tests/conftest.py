@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from scenewright.scene import Scene, Segment
+
+# A property may be slow on a busy machine; that is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 SENTENCE = "a an the red blue green car dog tree house sky grass on in front of and with , ."
 WORDS = SENTENCE.split()

@@ -16,7 +16,6 @@ LAYERS = {
     "errors": 0,
     "masks": 1,
     "files": 0,
-    "masks": 1,
     "scene": 1,
     "scene_io": 1,
     "record": 1,

@@ -115,7 +115,7 @@ def _regions(scene: Scene, model: ModelFacts) -> Iterator[Finding]:
     for i, segment in enumerate(scene.segments):
         if segment.box is None:
             mend = "give it a region inside the picture, or remove it (--fix removes it)"
-            message = f"{_label(segment, i)} covers no pixel"
+            message = f"{_label(segment, i)} covers no pixel, so drawing leaves it out"
             yield Finding("empty-segment", Severity.WARNING, i, message, mend, _without_empty)
             continue
         x0, y0, x1, y1 = segment.box
@@ -153,7 +153,8 @@ def _words(scene: Scene, model: ModelFacts) -> Iterator[Finding]:
         label = _label(segment, i)
         if not segment.text:
             mend = "say what the region shows, or remove the segment (--fix removes it)"
-            yield Finding("no-words", Severity.ERROR, i, f"{label} has no words", mend, Scene.drawable)
+            message = f"{label} has no words, so drawing leaves it out"
+            yield Finding("no-words", Severity.WARNING, i, message, mend, Scene.drawable)
             continue
         unknown = model.unknown_words(segment.text)
         if unknown:
@@ -208,7 +209,7 @@ def _caption(scene: Scene, model: ModelFacts) -> Iterator[Finding]:
     for i, segment in enumerate(scene.segments):
         places = phrase_spans(caption, segment.text)
         if places and model.count_tokens(caption[: places[0][1]]) > limit:
-            message = f"the model stops reading before it comes to {_label(segment, i)}"
+            message = f"the model stops reading before it comes to {_label(segment, i)}, so drawing leaves it out"
             mend = f"say {segment.text!r} earlier in the caption, within the first {limit} tokens"
             yield Finding("phrase-past-limit", Severity.WARNING, i, message, mend)
 
