@@ -43,6 +43,19 @@ def test_leading_levels_are_those_of_ddim(steps: int, extra: dict) -> None:
     assert [level.timestep for level in levels[:-1]] == theirs.timesteps.tolist()
     bars = [*theirs.alphas_cumprod[theirs.timesteps].tolist(), float(theirs.final_alpha_cumprod)]
     np.testing.assert_allclose([level.alpha**2 for level in levels], bars, atol=2e-7)
+    assert all(level.landing is None for level in levels)
+
+
+def test_landings_are_where_ddim_steps_to() -> None:
+    theirs = DDIMScheduler(**STABLE_DIFFUSION, timestep_spacing="trailing")
+    theirs.set_timesteps(30)
+    levels = VPSchedule.from_scheduler_config(theirs.config).levels(30)
+    landed = [level.landing for level in levels if level.landing]
+    assert landed
+    for level, after in zip(levels, levels[1:], strict=False):
+        place = int(level.timestep) - 1000 // 30
+        bar = theirs.alphas_cumprod[place] if place >= 0 else theirs.final_alpha_cumprod
+        assert (level.landing or (after.alpha, after.sigma))[0] ** 2 == pytest.approx(float(bar), abs=1e-6)
 
 
 @pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])

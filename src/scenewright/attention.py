@@ -24,7 +24,8 @@ class Layer:
     """A cross-attention layer: its module name, its `part` (encoder, mid, decoder) and its place in the pyramid.
 
     `halvings` counts how often the latent was halved before it; `side` is its grid's cells along a side at the
-    model's native size."""
+    model's native size.
+    """
 
     name: str
     part: str
@@ -45,7 +46,8 @@ class Taps:
 
     `record` names the layers whose queries (N, heads, pixels, d) and keys (N, heads, tokens, d) are kept; queries are
     already multiplied by the layer's 1/sqrt(d). `extra` (N, M, D) are text states whose keys are recorded beside the
-    prompt's (never attended to). `ends` names the layer after which no autograd graph is built."""
+    prompt's (never attended to). `ends` names the layer after which no autograd graph is built.
+    """
 
     record: frozenset[str] = frozenset()
     edits: tuple[Edit, ...] = ()

@@ -22,7 +22,8 @@ class Prediction(NamedTuple):
     """What a denoiser says of x_t = alpha * x0 + sigma * eps; all tensors (N, C, h, w).
 
     `nudge` is added to x after the step (ZestGuide moves x_{t-1} along a gradient taken at x_t). `eta`, when set, is
-    the stochasticity that a guidance asks of this one step."""
+    the stochasticity that a guidance asks of this one step.
+    """
 
     x0: Tensor
     eps: Tensor
@@ -43,7 +44,8 @@ class Condition:
     where a token belongs to a segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K);
     `noise` (N, C, h, w) is the noise the run began with. `pictures` tells which picture of the batch each row draws.
     `prompts` is the text really encoded and `appended` the phrases added to the caption because it did not contain
-    them. `cache` is shared by all conditions made from one encoding."""
+    them. `cache` is shared by all conditions made from one encoding.
+    """
 
     model: "Model"
     text: Tensor
@@ -101,7 +103,8 @@ class Condition:
     @cached_property
     def halves(self) -> "Condition":
         """Conditional rows followed by unconditional ones, 2N rows: the two halves of classifier-free guidance in one
-        call."""
+        call.
+        """
         return concatenate([self, self.unconditional()])
 
     @cached_property
@@ -172,7 +175,8 @@ class Guidance(Protocol):
 @dataclass(frozen=True)
 class During:
     """Apply `guidance` while start <= progress < stop (fractions of the run), or for the first `steps` steps if that
-    is given."""
+    is given.
+    """
 
     guidance: Guidance
     start: float = 0.0
@@ -204,7 +208,8 @@ class Model(Protocol):
 
     def encode(self, scene: Scene, negative: str = "", size: tuple[int, int] | None = None) -> Condition:
         """Encode one scene for pictures of `size` (default: the native one); raises UserError when a segment has no
-        token."""
+        token.
+        """
         ...
 
     def prompts(self, texts: Sequence[str]) -> Tensor:

@@ -28,7 +28,8 @@ class Draws:
     `images` uint8 (N, H, W, 3), `latents` (N, C, h, w), `scenes` and `seeds` the scene number and seed of each row,
     `prompts` the text really encoded, `appended` the phrases added to the caption. `attention`, when asked for, is
     float16 (steps, N, K, rows, columns): the share of attention each segment's phrase gets in each cell, zero in
-    steps where nothing was read and for padded segments."""
+    steps where nothing was read and for padded segments.
+    """
 
     images: np.ndarray
     latents: Tensor
@@ -60,12 +61,12 @@ class Ddim:
 
     def __call__(self, p: Prediction, level: Level, following: Level, draw: Callable[[], Tensor]) -> Tensor:
         eta = self.eta if p.eta is None else p.eta
-        if eta == 0 or following.sigma == 0:
-            return following.alpha * p.x0 + following.sigma * p.eps
-        kept = 1 - (level.alpha / following.alpha) ** 2
-        deviation = eta * following.sigma / level.sigma * max(0.0, kept) ** 0.5
-        direction = max(0.0, following.sigma**2 - deviation**2) ** 0.5
-        return following.alpha * p.x0 + direction * p.eps + deviation * draw()
+        alpha, sigma = level.landing or (following.alpha, following.sigma)
+        if eta == 0 or sigma == 0:
+            return alpha * p.x0 + sigma * p.eps
+        deviation = eta * sigma / level.sigma * max(0.0, 1 - (level.alpha / alpha) ** 2) ** 0.5
+        direction = max(0.0, sigma**2 - deviation**2) ** 0.5
+        return alpha * p.x0 + direction * p.eps + deviation * draw()
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def sample(
 
     `size` is the picture's height and width in pixels (default: the model's own). `record_attention` names the layers
     to read (see `attention.select`). `progress(done, steps)` and `callback(level, x, prediction)` are called at every
-    step. Raises UserError for values that cannot work, and when the numbers overflow."""
+    step. Raises UserError for values that cannot work, and when the numbers overflow.
+    """
     step = _step(solver, eta)
     rows, condition = _batch(model, scenes, seeds, negative, size, zipped)
     generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in rows]

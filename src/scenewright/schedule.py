@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,13 +17,15 @@ class Level:
     """One noise level, `x_t = alpha * x0 + sigma * eps`, and its place in the run.
 
     `timestep` is what the network is told. `index` of `count` steps says how far the run is: 0 at pure noise, `count`
-    at the clean end."""
+    at the clean end. `landing` is the (alpha, sigma) that DDIM steps to from here, when that is not the next level's.
+    """
 
     alpha: float
     sigma: float
     timestep: float
     index: int = 0
     count: int = 1
+    landing: tuple[float, float] | None = None
 
     @property
     def progress(self) -> float:
@@ -48,10 +51,11 @@ class VPSchedule:
     """Variance-preserving levels of a trained diffusion model, laid as diffusers lays them.
 
     `alphas_cumprod` has shape (T,), float32. With `clean_end` false DDIM ends at alphas_cumprod[0]
-    (`set_alpha_to_one=False`). For "ddim" with spacing "leading" the levels equal diffusers' DDIM at any number of
-    steps. With "trailing" and "linspace" diffusers steps by T // steps whatever the next timestep is; here each step
-    lands on the next level, so the two agree only where that is the same (trailing: `steps` divides T). "euler" and
-    "dpm++2m" follow diffusers' schedulers of those names and always end clean."""
+    (`set_alpha_to_one=False`). "ddim", "euler" and "dpm++2m" give the levels of diffusers' schedulers of those names;
+    the last two always end clean. diffusers' DDIM steps by T // steps whatever the next timestep is (the two differ
+    by a timestep or so with "trailing" when `steps` does not divide T, and with "linspace"); such levels carry that
+    `landing`, so that pictures are the same.
+    """
 
     alphas_cumprod: torch.Tensor
     spacing: str = "leading"
@@ -84,8 +88,20 @@ class VPSchedule:
         if not (solver == "euler" and self.spacing == "linspace"):
             times = times.round()
         times = times.clip(0, total - 1)
-        visited = [self._level(float(time), i, steps) for i, time in enumerate(times)]
-        return [*visited, self._end(steps, solver)]
+        levels = [self._level(float(time), i, steps) for i, time in enumerate(times)]
+        levels.append(self._end(steps, solver))
+        if solver != "ddim":
+            return levels
+        landed = [self._landed(level, after, total // steps) for level, after in pairwise(levels)]
+        return [*landed, levels[-1]]
+
+    def _landed(self, level: Level, following: Level, stride: int) -> Level:
+        """The level with diffusers' landing, if that is not the following level."""
+        time = level.timestep - stride
+        place = self._level(time, 0, 1) if time >= 0 else self._end(1, "ddim")
+        if (place.alpha, place.sigma) == (following.alpha, following.sigma):
+            return level
+        return replace(level, landing=(place.alpha, place.sigma))
 
     def _level(self, time: float, index: int, steps: int) -> Level:
         # diffusers' Euler interpolates sigma / alpha between whole timesteps; at whole ones this is exact.

@@ -41,6 +41,18 @@ def test_parity_with_stock_diffusers(prediction: str, solver: str, scale: float)
     assert np.abs(draws.images / 255 - pictures).max() < 1e-2  # half a grey level of rounding, and the latents' 1e-4
 
 
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("steps", [3, 7, 30])
+def test_parity_with_ddim_at_any_spacing_and_step_count(spacing: str, steps: int) -> None:
+    """Also where diffusers steps to a level that is not the next one."""
+    stock, scene = pipeline("v_prediction"), two_segments()
+    stock.scheduler = DDIMScheduler.from_config(stock.scheduler.config, timestep_spacing=spacing)
+    model = load(stock)
+    keywords = {"latents": model.noise([3]), "num_inference_steps": steps, "guidance_scale": 3.0}
+    theirs = stock(scene.caption, **keywords, output_type="latent").images
+    assert (sample(model, scene, [ClassifierFree(3.0)], steps=steps, seeds=[3]).latents - theirs).abs().max() < 1e-4
+
+
 def test_parity_with_noise_in_the_steps() -> None:
     """eta = 1 with the generators diffusers would use: the same noise, step by step."""
     model, stock, scene = load(pipeline()), pipeline(), two_segments()

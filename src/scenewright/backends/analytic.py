@@ -1,5 +1,6 @@
 """An exact denoiser: a Gaussian mixture whose score is known in closed form, the truth that samplers are tested
-against."""
+against.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,8 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 
 def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device | str | None) -> UNetModel:
     """Load a folder or hub id as a Model called `name`; raises UserError when it is missing, pickled, damaged or of
-    another kind."""
+    another kind.
+    """
     folder = Path(source) if Path(source).is_dir() else None
     if folder is not None:
         _inspect(folder, name)

@@ -11,7 +11,8 @@ Span = tuple[int, int]
 
 class Prompt(NamedTuple):
     """The text to encode, the character spans of each segment's phrase in it, and the phrases that had to be
-    appended."""
+    appended.
+    """
 
     text: str
     spans: tuple[tuple[Span, ...], ...]

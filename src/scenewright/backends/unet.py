@@ -32,7 +32,8 @@ _CHUNK = 8  # pictures decoded at once: the decoder's memory is the largest of a
 @dataclass(frozen=True, eq=False)
 class UNetModel:
     """A pipeline seen through the one contract. The loop's latents are float32 (float64 for a float64 pipeline)
-    whatever the weights are."""
+    whatever the weights are.
+    """
 
     pipeline: Any
     name: str = "pipeline"
@@ -43,7 +44,8 @@ class UNetModel:
         cls, pipeline: Any, dtype: Any = None, device: Any = None, name: str = "", folder: Path | None = None
     ) -> "UNetModel":
         """Take a built pipeline: set our processors once, stop asking for weight gradients; raises UserError for
-        other things."""
+        other things.
+        """
         needed = ("unet", "vae", "tokenizer", "text_encoder", "scheduler", "encode_prompt")
         if not all(hasattr(pipeline, part) for part in needed) or hasattr(pipeline, "tokenizer_2"):
             kind = type(pipeline).__name__
@@ -164,7 +166,8 @@ class UNetModel:
 
     def noise(self, seeds: Sequence[int | torch.Generator], size: tuple[int, int] | None = None) -> Tensor:
         """Standard normal latents (N, C, h, w), each row drawn on the CPU from its own seed or generator, as
-        diffusers draws them."""
+        diffusers draws them.
+        """
         height, width = self._checked(size)
         factor = self.pipeline.vae_scale_factor
         shape = (self.pipeline.unet.config.in_channels, height // factor, width // factor)
@@ -220,7 +223,8 @@ class UNetModel:
 
     def identity(self) -> Mapping[str, str]:
         """Name, sha256 over the folder's safetensors files (or over the tensors of a pipeline with no folder),
-        family, dtype."""
+        family, dtype.
+        """
         dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
         return {"name": self.name, "sha256": self._sha256, "family": "unet", "dtype": dtype}
 

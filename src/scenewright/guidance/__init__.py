@@ -32,7 +32,8 @@ Factory = Callable[..., list[Guidance]]
 @dataclass(frozen=True)
 class ZestWindow:
     """ZestGuide over its part of the run: the first `fraction` of it (the paper's tau), or the first `guided_steps`
-    steps if given."""
+    steps if given.
+    """
 
     fraction: float = 0.5
     guided_steps: int | None = None
@@ -54,7 +55,8 @@ _PARTS: dict[str, tuple[type, ...]] = {
 
 def _assemble(names: tuple[str, ...], /, **given: Any) -> list[Guidance]:
     """Build the parts `names` from parameters called "part.field" or just "field"; raises UserError for one that no
-    part has."""
+    part has.
+    """
     values = {name: {} for name in names}
     for key, value in given.items():
         part, name = _place(key, names)

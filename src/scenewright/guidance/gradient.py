@@ -83,7 +83,8 @@ def descend(
     terms: Sequence[tuple[Energy, float]], denoise: Denoise, x: Tensor, level: Level, condition: Condition
 ) -> tuple[Prediction, Tensor]:
     """One denoiser call with a graph: its prediction, detached, and the gradient (N, C, h, w) of each row's energy at
-    its x."""
+    its x.
+    """
     if condition.taps is not None and condition.taps.record and condition.taps.ends:
         raise UserError("two gradient guidances are nested; sum their energies in one Descend instead.")
     with torch.enable_grad():
@@ -129,7 +130,8 @@ def _taps(terms: Sequence[tuple[Energy, float]], condition: Condition) -> Taps:
 
 def absent_words(condition: Condition, words: tuple[str, ...]) -> tuple[list[str], list[int]]:
     """The word that each extra key belongs to, and the number of tokens of each word, in the order of
-    `absent_states`."""
+    `absent_states`.
+    """
     states = _word_states(condition, words)
     return list(words), [len(state) for state in states]
 

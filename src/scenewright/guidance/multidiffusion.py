@@ -1,5 +1,6 @@
 """MultiDiffusion, region-based (Bar-Tal et al., ICML 2023, arXiv 2302.08113): one prediction per region prompt, fused
-by masks."""
+by masks.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +18,8 @@ _COLOURS = 20  # pre-encoded flat backgrounds, as in the released code
 
 class Regions(NamedTuple):
     """One row per region prompt: its condition, the picture row it belongs to, its mask (R, 1, h, w), whether it is
-    foreground (R,)."""
+    foreground (R,).
+    """
 
     condition: Condition
     owners: list[int]
@@ -86,7 +88,8 @@ def _regions(condition: Condition, grid: tuple[int, int], soft: bool) -> Regions
 
 def _bootstrapped(latents: Tensor, level: Level, regions: Regions) -> Tensor:
     """Foreground rows on a noised flat colour, drawn anew at each step from the row's seed: independent of the
-    batch."""
+    batch.
+    """
     colours = _flat_colours(regions.condition, latents)
     seeds, places = regions.condition.seeds, _places(regions.owners)
     chosen = [

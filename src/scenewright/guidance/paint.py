@@ -1,5 +1,6 @@
 """Paint-with-Words (eDiff-I, Balaji et al. 2022, arXiv 2211.01324, section 5): a bias on attention logits inside
-painted regions."""
+painted regions.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """ZestGuide (Couairon et al., ICCV 2023, arXiv 2306.13754): cross-attention read as a segmentation, descended towards
-the masks."""
+the masks.
+"""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,7 +83,8 @@ class AttentionLoss:
 
     def _absence(self, condition: Condition, logits: Tensor) -> Tensor:
         """-inf for extra keys of other energies' words and of words that the row's prompt contains, (N, 1, 1, T +
-        M)."""
+        M).
+        """
         words, counts = absent_words(condition, self.absent)
         keep = [[word.lower() not in prompt.lower() for word in words] for prompt in condition.prompts]
         allowed = torch.tensor(keep, device=logits.device).repeat_interleave(
