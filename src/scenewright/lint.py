@@ -209,7 +209,9 @@ def _caption(scene: Scene, model: ModelFacts) -> Iterator[Finding]:
     for i, segment in enumerate(scene.segments):
         places = phrase_spans(caption, segment.text)
         if places and model.count_tokens(caption[: places[0][1]]) > limit:
-            message = f"the model stops reading before it comes to {_label(segment, i)}, so drawing leaves it out"
+            message = (
+                f"the model stops reading before {_label(segment, i)}; drawing leaves out segments until the rest fits"
+            )
             mend = f"say {segment.text!r} earlier in the caption, within the first {limit} tokens"
             yield Finding("phrase-past-limit", Severity.WARNING, i, message, mend)
 
