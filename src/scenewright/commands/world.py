@@ -48,7 +48,9 @@ def render(
     except OSError as error:
         raise UserError(f"cannot write {out} ({reason(error)}); choose a folder you can write to") from error
     with progress("rendering", count) as advance:
-        drawn = export(range(seed, seed + count), out, size, maps, workers or None, lambda done: advance("scenes", done))
+        drawn = export(
+            range(seed, seed + count), out, size, maps, workers or None, lambda done: advance("scenes", done)
+        )
     took = time.monotonic() - started
     said = {"scenes": count, "rendered": drawn, "folder": str(out), "seconds": round(took, 2)}
     print(json_module.dumps(said) if json else f"{count} scenes in {out} ({drawn} rendered now, {took:.1f} s)")
@@ -96,7 +98,11 @@ def cache(count: int = 10_000, *, seed: int = 0, size: int = 128, workers: int =
     _check(count, seed, size, workers)
     with progress("rendering", count) as advance:
         shards = build(
-            range(seed, seed + count), cache_folder() / "world", size, workers or None, lambda done: advance("scenes", done)
+            range(seed, seed + count),
+            cache_folder() / "world",
+            size,
+            workers or None,
+            lambda done: advance("scenes", done),
         )
     print(f"{count} scenes in {shards[0].parent}", file=sys.stderr)
     return 0

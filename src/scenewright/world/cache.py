@@ -70,9 +70,14 @@ def render_many(
         yield from pool.imap(_task, jobs, chunksize=8)
 
 
-def build(seeds: range, folder: Path, size: int = 128, workers: int | None = None,
-          progress: Callable[[int], None] = lambda done: None) -> list[Path]:  # fmt: skip
-    """Shards of `seeds` under `folder`, rendering only those that are missing or stale. `progress` gets scene counts."""
+def build(
+    seeds: range,
+    folder: Path,
+    size: int = 128,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Path]:
+    """Shards of `seeds` under `folder`, rendering those that are missing or stale. `progress` gets scene counts."""
     folder = folder / f"{recipe()}-{size}"
     folder.mkdir(parents=True, exist_ok=True)
     shards = []

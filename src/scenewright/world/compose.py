@@ -99,9 +99,17 @@ def compose(seed: int, count: int | None = None, unseen: bool = False) -> Compos
     sun_turn, sun_lift = rng.uniform(-2.6, 2.6), rng.uniform(0.65, 1.15)
     sun = np.array([np.cos(sun_lift) * np.sin(sun_turn), np.sin(sun_lift), -np.cos(sun_lift) * np.cos(sun_turn)])
     scene = Composition(
-        seed, ground, "" if indoor else SKIES[int(rng.integers(len(SKIES)))], WALLS[int(rng.integers(len(WALLS)))] if indoor else "",
-        bool(not indoor and rng.random() < 0.22), rng.uniform(0.9, 1.5), rng.uniform(0.08, 0.22), sun, rng.uniform(0, 6.28, 8), (),
-    )  # fmt: skip
+        seed,
+        ground,
+        "" if indoor else SKIES[int(rng.integers(len(SKIES)))],
+        WALLS[int(rng.integers(len(WALLS)))] if indoor else "",
+        bool(not indoor and rng.random() < 0.22),
+        rng.uniform(0.9, 1.5),
+        rng.uniform(0.08, 0.22),
+        sun,
+        rng.uniform(0, 6.28, 8),
+        (),
+    )
     wanted = int(count or rng.choice(5, p=[0.30, 0.27, 0.21, 0.12, 0.10]) + 1)
     return replace(scene, things=tuple(_place_all(scene, wanted, rng, seed in TRAIN, unseen)))
 
@@ -138,8 +146,15 @@ def _identity(rng: np.random.Generator, train: bool, unseen: bool) -> tuple[str,
             return kind, None
 
 
-def _place(scene: Composition, kind: str, colour: str | None, instance: int, share: tuple[float, float], shrink: float,
-           rng: np.random.Generator) -> Thing:  # fmt: skip
+def _place(
+    scene: Composition,
+    kind: str,
+    colour: str | None,
+    instance: int,
+    share: tuple[float, float],
+    shrink: float,
+    rng: np.random.Generator,
+) -> Thing:
     sketch = build(kind, colour, rng)
     corners = np.concatenate([solid.corners() for solid in sketch.solids])
     size = rng.uniform(1.25, 1.75) / np.ptp(corners, 0).max()

@@ -32,8 +32,10 @@ BODIES: dict[str, Body] = {
     "elephant": Body(0.42, 0.31, 0.30, 0.10, (0.14, 0.06), 0.21, 0.0, 0.22),
 }
 _COATS: dict[str, tuple[Colour, str]] = {
-    "zebra": ((0.94, 0.94, 0.92), "stripes"), "giraffe": ((0.93, 0.72, 0.33), "spots"), "elephant": ((0.50, 0.50, 0.54), ""),
-}  # fmt: skip
+    "zebra": ((0.94, 0.94, 0.92), "stripes"),
+    "giraffe": ((0.93, 0.72, 0.33), "spots"),
+    "elephant": ((0.50, 0.50, 0.54), ""),
+}
 
 
 def quadruped(s: Sketch, kind: str) -> None:
@@ -123,8 +125,14 @@ def person(s: Sketch, _: str) -> None:
         s.limb(elbow, hand, 0.04, SKIN, 0.034)
         s.ball(hand, 0.042, SKIN)
         name = "left" if side > 0 else "right"
-        joints = {"shoulder": shoulder, "elbow": elbow, "wrist": hand, "hip": np.array([0, hips, side * 0.06]),
-                  "knee": (np.array([0, hips, side * 0.06]) + foot) / 2, "ankle": np.asarray(foot)}  # fmt: skip
+        joints = {
+            "shoulder": shoulder,
+            "elbow": elbow,
+            "wrist": hand,
+            "hip": np.array([0, hips, side * 0.06]),
+            "knee": (np.array([0, hips, side * 0.06]) + foot) / 2,
+            "ankle": np.asarray(foot),
+        }
         s.keypoints |= {f"{name}_{joint}": np.asarray(at, float) for joint, at in joints.items()}
         s.ball((0.095, 0.955, side * 0.035), 0.016, DARK)
         s.keypoints[f"{name}_eye"] = np.array([0.095, 0.955, side * 0.035])

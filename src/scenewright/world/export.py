@@ -11,12 +11,14 @@ from PIL import Image
 
 from ..files import write_atomically
 from ..scene_io import write_scene
-from .layouts import layout
+from .layouts import scene_of
 from .sample import Sample, render
 from .sheet import maps_of
 
 
-def export(seeds: range, folder: Path, size: int, maps: bool, workers: int | None, progress: Callable[[int], None]) -> int:
+def export(
+    seeds: range, folder: Path, size: int, maps: bool, workers: int | None, progress: Callable[[int], None]
+) -> int:
     """Write every scene of `seeds` that is not in `folder` yet; returns how many were rendered.
 
     <seed>.json and .png are a scene for every command; with `maps`, <seed>.npz holds exact arrays and <seed>-MAP.png
@@ -39,9 +41,7 @@ def export(seeds: range, folder: Path, size: int, maps: bool, workers: int | Non
 def _one(job: tuple[int, Path, int, bool]) -> None:
     seed, folder, size, maps = job
     sample = render(seed, size)
-    scene = layout(sample)
-    if scene is not None:
-        write_scene(scene, folder / f"{seed}.json")
+    write_scene(scene_of(sample), folder / f"{seed}.json")
     if maps:
         write_atomically(folder / f"{seed}.npz", _arrays(sample))
         for name, view in maps_of(sample).items():

@@ -209,11 +209,30 @@ def traffic_light(s: Sketch, _: str) -> None:
 
 
 BUILDERS: dict[str, Callable[[Sketch, str], None]] = {
-    **dict.fromkeys(BODIES, quadruped), "person": person, "bird": bird, "tree": tree, "house": house, "car": car, "bus": bus,
-    "truck": truck, "train": train, "motorcycle": motorcycle, "boat": boat, "bench": bench, "chair": chair, "table": table,
-    "bed": bed, "couch": couch, "umbrella": umbrella, "ball": ball, "book": book, "bag": bag, "bottle": bottle, "kite": kite,
+    **dict.fromkeys(BODIES, quadruped),
+    "person": person,
+    "bird": bird,
+    "tree": tree,
+    "house": house,
+    "car": car,
+    "bus": bus,
+    "truck": truck,
+    "train": train,
+    "motorcycle": motorcycle,
+    "boat": boat,
+    "bench": bench,
+    "chair": chair,
+    "table": table,
+    "bed": bed,
+    "couch": couch,
+    "umbrella": umbrella,
+    "ball": ball,
+    "book": book,
+    "bag": bag,
+    "bottle": bottle,
+    "kite": kite,
     "traffic light": traffic_light,
-}  # fmt: skip
+}
 
 
 def build(kind: str, colour: str | None, rng: np.random.Generator) -> Sketch:

@@ -66,7 +66,15 @@ def render(seed: int, size: int = 128, count: int | None = None, unseen: bool = 
     sharp = edges(instances, depth, normals)
     said = tuple(phrases(scene))
     return Sample(
-        seed, picture(tracer, hits, sharp), tracer.class_of(hits).reshape(grid), instances, depth.astype(np.float32),
-        (normals @ scene.camera.T).astype(np.float32), sharp, {t.instance: keypoints(scene, t, size) for t in scene.things if t.keypoints},
-        said, tuple(caption(scene, list(said), k) for k in range(PHRASINGS)), scene,
-    )  # fmt: skip
+        seed,
+        picture(tracer, hits, sharp),
+        tracer.class_of(hits).reshape(grid),
+        instances,
+        depth.astype(np.float32),
+        (normals @ scene.camera.T).astype(np.float32),
+        sharp,
+        {t.instance: keypoints(scene, t, size) for t in scene.things if t.keypoints},
+        said,
+        tuple(caption(scene, list(said), k) for k in range(PHRASINGS)),
+        scene,
+    )

@@ -28,8 +28,10 @@ _ALL = tuple(COLOURS)
 _FUR = ("black", "white", "brown", "gray", "orange")
 # Which colours a kind comes in; an empty tuple means that the kind has one look and is never named with a colour.
 KIND_COLOURS: dict[str, tuple[str, ...]] = dict.fromkeys(KINDS, _ALL) | {
-    "cat": _FUR, "dog": _FUR, "horse": _FUR[:4], "cow": ("black", "brown", "gray"), "sheep": ("white", "black", "brown"),
-    "zebra": (), "giraffe": (), "elephant": (), "tree": ("green", "orange", "yellow", "red", "pink"), "traffic light": (),
+    "cat": _FUR, "dog": _FUR, "horse": _FUR[:4], "cow": ("black", "brown", "gray"),
+    "sheep": ("white", "black", "brown"),
+    "zebra": (), "giraffe": (), "elephant": (), "traffic light": (),
+    "tree": ("green", "orange", "yellow", "red", "pink"),
 }  # fmt: skip
 
 SYNONYMS: dict[str, str] = {
@@ -79,7 +81,7 @@ HELD_OUT: frozenset[tuple[str, str]] = frozenset({
     ("bottle", "orange"), ("train", "purple"), ("bed", "pink"), ("cat", "brown"), ("dog", "gray"), ("bird", "yellow"),
 })  # fmt: skip
 
-_BREAKS = re.compile(r"\b(?:with|of|on|in|at|near|from|wearing|under|over|next|by|beside|that|which|who|for|as|and)\b")
+_BREAKS = re.compile(r"\b(?:with|of|on|in|at|near|from|wearing|under|over|next|by|beside|that|which|who|for|as)\b")
 
 
 def held_out(kind: str, colour: str) -> bool:
@@ -93,12 +95,10 @@ def class_of(text: str) -> str | None:
     The head noun is the last known word before the first preposition: "a man with a kite" is a person.
     """
     phrase = re.sub(r"[^a-z\- ]", " ", text.lower()).strip()
-    head = _BREAKS.split(phrase)[0].strip() or phrase
-    words = [word for word in head.split() if word not in ("a", "an", "the")]
+    words = (_BREAKS.split(phrase)[0].strip() or phrase).split()
     for width in (3, 2, 1):
-        for start in range(len(words) - width, -1, -1):
-            if start + width == len(words) and (found := _lookup(" ".join(words[start:]))):
-                return found
+        if len(words) >= width and (found := _lookup(" ".join(words[-width:]))):
+            return found
     return None
 
 

@@ -1,0 +1,70 @@
+"""`scenewright train`: rebuild an embedded model from its recipe, resumably."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from scenewright.commands.progress import progress
+from scenewright.commands.world import cache_folder
+from scenewright.errors import UserError
+
+app = App(name="train", help="Rebuild an embedded model from its recipe.")
+Name = Literal["autoencoder", "embedded", "segmenter", "clip", "all"]
+
+
+@app.default
+def train(
+    name: Name,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    scenes: int = 9500,
+    steps: int = 0,
+    minutes: float = 0.0,
+    package_only: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train NAME on the reference world and write it as an ordinary model folder under OUT.
+
+    Rendered scenes and checkpoints live in the cache folder ($SCENEWRIGHT_CACHE); the same command resumes after a
+    kill at any point. --minutes stops early (and a later call goes on), --steps changes the length of the run,
+    --package-only writes the model of the latest checkpoint.
+    """
+    if not 500 <= scenes <= 1_000_000:
+        raise UserError(f"{scenes} scenes do not suit training; give 500 to 1000000.")
+    if steps < 0 or not 0 <= minutes < 1e6:
+        raise UserError("--steps and --minutes cannot be negative; leave them out for the whole recipe.")
+    from scenewright.training import recipes
+
+    folder = cache_folder()
+    target = out or folder / "models"
+    total = 100
+    with progress("training", total) as advance:
+        done: dict[str, int] = {}
+
+        def say(part: str, step: int, of: int, loss: float) -> None:
+            share = int(total * step / of)
+            advance(f"{part} step {step} of {of}, loss {loss:.4f}", max(0, share - done.get(part, 0)))
+            done[part] = share
+
+        shop = recipes.Workshop(folder, scenes, minutes or None, steps or None, say)
+        for part in ("autoencoder", "embedded", "segmenter", "clip") if name == "all" else (name,):
+            _one(shop, part, target, package_only)
+    print(target, file=sys.stderr)
+    return 0
+
+
+def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop, imported late
+    from scenewright.training import recipes
+
+    if not package_only:
+        if part == "autoencoder":
+            recipes.train_autoencoder(shop)
+        elif part == "embedded":
+            recipes.train_embedded(shop)
+        else:
+            recipes.train_judge(shop, part)
+    if part == "embedded":
+        recipes.package_embedded(shop, target / "embedded")
+    elif part != "autoencoder":
+        recipes.package_judge(shop, part, target / part)

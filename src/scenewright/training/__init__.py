@@ -1,0 +1,1 @@
+"""Recipes that rebuild the embedded models from the reference world: `scenewright train NAME`."""

@@ -1,0 +1,144 @@
+"""`scenewright train NAME`: data, recipe, training and packaging of each embedded model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..errors import UserError
+from ..world import cache
+from . import autoencoder, diffusion, judges
+from .card import write_card
+from .fit import Progress, Recipe, fit, progress_of
+from .words import tokenizer, write_tokenizer
+
+M = TypeVar("M", bound=nn.Module)
+Say = Callable[[str, int, int, float], None]  # name, step, steps, seconds
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a training run reads and writes: `scenes` training scenes, checkpoints under `folder`."""
+
+    folder: Path
+    scenes: int = 9500
+    minutes: float | None = None
+    steps: int | None = None
+    say: Say = lambda name, step, steps, seconds: None
+
+    def data(self) -> cache.Rendered:
+        shards = cache.build(range(self.scenes), self.folder / "world", progress=lambda done: None)
+        return cache.load(shards)
+
+    def fit(self, name: str, model: nn.Module, loss: Callable, recipe: Recipe) -> tuple[Recipe, Progress]:
+        recipe = replace(recipe, steps=self.steps) if self.steps else recipe
+        report = lambda progress, means: self.say(name, progress.step, recipe.steps, sum(means.values()))  # noqa: E731
+        return recipe, fit(model, loss, recipe, self.folder / "train" / name, self.minutes, report)
+
+
+def train_autoencoder(shop: Workshop) -> AutoencoderTiny:
+    """Solve the encoder, train the decoder."""
+    data = shop.data()
+    model = autoencoder.build()
+    autoencoder.solve_encoder(model, data.image[:1200])
+    model.encoder.requires_grad_(False)
+    shop.fit("autoencoder", model, autoencoder.loss(model, data.image[200:]), autoencoder.RECIPE)
+    model.save_pretrained(shop.folder / "train" / "autoencoder" / "model")
+    return model
+
+
+def latents(shop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (2 N, 16, 16, 16) float16 of every scene and its mirror image, and loss weights; kept on disk."""
+    path = shop.folder / "train" / f"latents-{cache.recipe()}-{shop.scenes}.safetensors"
+    if not path.exists():
+        data, model = shop.data(), autoencoder.build()
+        autoencoder.solve_encoder(model, data.image[:1200])
+        both = torch.stack(
+            [autoencoder.encode(model, data.image), autoencoder.encode(model, data.image[:, :, ::-1].copy())], 1
+        )
+        weight = diffusion.object_weight(data.instances)
+        weights = torch.stack([weight, weight.flip(-1)], 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        save_file({"z": both.flatten(0, 1).half().contiguous(), "w": weights.flatten(0, 1).contiguous()}, part)
+        part.replace(path)
+    file = load_file(path)
+    return file["z"], file["w"]
+
+
+def train_embedded(shop: Workshop) -> None:
+    """Text encoder and U-Net together; the autoencoder must have been trained."""
+    z, w = latents(shop)
+    words = shop.data().words
+    model = diffusion.TextToLatent()
+    diffusion.quick_attention(model)
+    shop.fit("diffusion", model, diffusion.loss(model, z, w, words), diffusion.RECIPE)
+
+
+def package_embedded(shop: Workshop, folder: Path) -> None:
+    """Write the pipeline folder from the latest checkpoints: averaged weights, fp16, safetensors."""
+    decoder = averaged(autoencoder.build(), shop, "autoencoder")
+    model = averaged(diffusion.TextToLatent(), shop, "diffusion")
+    pipeline = StableDiffusionPipeline(
+        vae=decoder.half(),
+        text_encoder=model.text.half(),
+        tokenizer=tokenizer(),
+        unet=model.unet.half(),
+        scheduler=diffusion.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    parts = {
+        name: (recipe, progress_of(checkpoint(shop, name)))
+        for name, recipe in (("autoencoder", autoencoder.RECIPE), ("diffusion", diffusion.RECIPE))
+    }
+    counts = {"autoencoder": size(decoder), "text encoder": size(model.text), "U-Net": size(model.unet)}
+    write_card(folder, "embedded", parts, counts, shop.scenes)
+
+
+def train_judge(shop: Workshop, name: str) -> None:
+    data = shop.data()
+    if name == "segmenter":
+        model: nn.Module = judges.build_segmenter()
+        shop.fit(name, model, judges.segmenter_loss(model, data.image[200:], data.classes[200:]), judges.SEGMENTER)  # type: ignore[arg-type]
+    else:
+        model = judges.build_clip()
+        shop.fit(name, model, judges.clip_loss(model, data.image, data.words), judges.CLIP)  # type: ignore[arg-type]
+
+
+def package_judge(shop: Workshop, name: str, folder: Path) -> None:
+    build, recipe = (
+        (judges.build_segmenter, judges.SEGMENTER) if name == "segmenter" else (judges.build_clip, judges.CLIP)
+    )
+    model = averaged(build(), shop, name)
+    model.half().save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+    if name == "clip":
+        write_tokenizer(folder)
+    write_card(folder, name, {name: (recipe, progress_of(checkpoint(shop, name)))}, {name: size(model)}, shop.scenes)
+
+
+def checkpoint(shop: Workshop, name: str) -> Path:
+    path = shop.folder / "train" / name / "checkpoint.safetensors"
+    if not path.exists():
+        raise UserError(f"'{name}' has not been trained in {shop.folder}; run `scenewright train` for it first.")
+    return path
+
+
+def averaged(model: M, shop: Workshop, name: str) -> M:
+    """`model` with the averaged weights of its latest checkpoint."""
+    tensors = load_file(checkpoint(shop, name))
+    state = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+    state |= {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

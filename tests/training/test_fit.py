@@ -1,0 +1,65 @@
+"""The training loop: a run that is killed and resumed is the run that was not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from scenewright.errors import UserError
+from scenewright.training.fit import Draw, Recipe, fit, progress_of
+
+RECIPE = Recipe(steps=200, batch=16, rate=0.05, warmup=10, decay=0.5, ema=0.9, weight_decay=0.0)
+TRUTH = torch.tensor([[1.0, -2.0, 0.5]])
+
+
+def regression() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def loss(model: nn.Module):
+    def terms(draw: Draw) -> dict[str, torch.Tensor]:
+        x = torch.randn(draw.batch, 3, generator=draw.noise) + float(draw.rng.normal())
+        return {"mse": (model(x) - x @ TRUTH.T - 3).pow(2).mean()}
+
+    return terms
+
+
+def run(folder: Path, recipe: Recipe = RECIPE, minutes: float | None = None) -> nn.Module:
+    model = regression()
+    fit(model, loss(model), recipe, folder, minutes, precision="no")
+    return model
+
+
+def test_it_learns(tmp_path):
+    model = run(tmp_path, replace(RECIPE, steps=600))
+    assert torch.allclose(model.weight, TRUTH, atol=0.02)
+    curve = progress_of(tmp_path / "checkpoint.safetensors").curve
+    assert [row["step"] for row in curve] == [100, 200, 300, 400, 500, 600]
+    assert curve[-1]["mse"] < curve[0]["mse"]
+
+
+def test_stopped_and_resumed_is_the_same_run(tmp_path):
+    whole = run(tmp_path / "whole")
+    while not (path := tmp_path / "parts" / "checkpoint.safetensors").exists() or progress_of(path).step < RECIPE.steps:
+        parts = run(tmp_path / "parts", minutes=1e-9)  # one step a run
+        if progress_of(path).step >= 25:
+            parts = run(tmp_path / "parts")
+    assert torch.equal(whole.weight, parts.weight)
+    assert torch.equal(whole.bias, parts.bias)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    run(tmp_path)
+    other = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    with pytest.raises(UserError, match="another model"):
+        fit(other, loss(other), RECIPE, tmp_path, precision="no")
+
+
+def test_a_loss_that_explodes_stops_the_run(tmp_path):
+    model = regression()
+    with pytest.raises(FloatingPointError, match="step 0"):
+        fit(model, lambda draw: {"bad": model.weight.sum() / 0}, RECIPE, tmp_path, precision="no")
+    assert not (tmp_path / "checkpoint.safetensors").exists()

@@ -1,0 +1,108 @@
+"""The embedded models' recipes: exact parts exactly, the rest by one step on real renders."""
+
+import numpy as np
+import pytest
+import torch
+
+from scenewright.training import autoencoder, diffusion, judges
+from scenewright.training.fit import Draw
+from scenewright.training.words import SPECIAL_CLIP, said, tokenizer, vocabulary
+from scenewright.world import render
+from scenewright.world.cache import words_of
+
+
+@pytest.fixture(scope="module")
+def world():
+    return [render(seed) for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def images(world):
+    return np.stack([sample.image for sample in world])
+
+
+@pytest.fixture(scope="module")
+def solved(images):
+    model = autoencoder.build()
+    autoencoder.solve_encoder(model, images)
+    return model
+
+
+def draw(batch: int = 4) -> Draw:
+    return Draw(3, batch, torch.device("cpu"), np.random.default_rng(0), torch.Generator().manual_seed(0))
+
+
+def test_the_encoder_is_principal_components_of_patches(solved, images):
+    latents = autoencoder.encode(solved, images).permute(0, 2, 3, 1).flatten(0, 2).double()
+    patches = images.reshape(6, 16, 8, 16, 8, 3).swapaxes(2, 3).reshape(-1, 192) / 255.0
+    values, vectors = np.linalg.eigh(np.cov(patches.T))
+    expected = (patches - patches.mean(0)) @ vectors[:, ::-1][:, : autoencoder.CHANNELS]
+    expected *= (values[::-1] / values[-1])[: autoencoder.CHANNELS] ** (autoencoder.EVENNESS / 2)
+    expected /= np.sqrt(values[::-1][: autoencoder.CHANNELS])
+    same = np.abs((latents.numpy() * expected).sum(0)) / (np.linalg.norm(expected, axis=0) ** 2)  # signs are free
+    assert np.allclose(same, 1, atol=1e-3)
+    assert np.allclose(latents.mean(0), 0, atol=1e-4)
+    assert latents.std(0)[0] == pytest.approx(1, abs=1e-3)
+
+
+def test_tokenizer_knows_the_world_and_only_the_world(world):
+    split = tokenizer()
+    for sample in world:
+        for caption in sample.captions:
+            assert split.unk_token_id not in split(caption)["input_ids"]
+    assert split("a pterodactyl")["input_ids"].count(split.unk_token_id) == 1
+    assert split("A RED Car")["input_ids"] == split("a red car")["input_ids"]
+    assert len(split("a cat", padding="max_length")["input_ids"]) == 64
+
+
+def test_clip_pools_at_the_end_of_the_text():
+    # transformers pools at the highest id when <eos> has id 2, which would ignore most of the caption.
+    split = tokenizer(SPECIAL_CLIP)
+    assert split.eos_token_id == judges.build_clip().config.text_config.eos_token_id != 2
+    model = judges.build_clip().eval()
+
+    def features(text):
+        tokens = split([text], padding="max_length", return_tensors="pt")
+        with torch.no_grad():
+            out = model.get_text_features(tokens["input_ids"], tokens["attention_mask"])
+        return out if isinstance(out, torch.Tensor) else out.pooler_output
+
+    assert not torch.allclose(features("a traffic light near a cat"), features("a traffic light near a dog"), atol=1e-5)
+
+
+def test_training_captions_vary_and_stay_within_the_vocabulary(world):
+    rng = np.random.default_rng(0)
+    scene = words_of(world[0])
+    texts = {said(scene, rng) for _ in range(60)}
+    assert len(texts) > 10
+    known = set(vocabulary()) | {"zzz"}
+    assert all(set(t.replace(",", " ,").split()) <= known for t in texts)
+
+
+def test_every_loss_is_finite_and_reaches_its_model(images, world, solved):
+    words = [words_of(sample) for sample in world]
+    segmenter, clip, joint = judges.build_segmenter(), judges.build_clip(), diffusion.TextToLatent()
+    latents = torch.randn(12, 16, 16, 16)
+    weights = diffusion.object_weight(np.stack([s.instances for s in world])).repeat_interleave(2, 0)
+    classes = np.stack([s.classes for s in world])
+    pairs = [
+        (solved.decoder, autoencoder.loss(solved, images)),
+        (segmenter, judges.segmenter_loss(segmenter, images, classes)),
+        (clip, judges.clip_loss(clip, images, words)),
+        (joint, diffusion.loss(joint, latents, weights, words)),
+    ]
+    for model, terms in pairs:
+        total = torch.stack(list(terms(draw()).values())).sum()
+        total.backward()
+        assert torch.isfinite(total)
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        assert sum(float(g.abs().sum()) for g in grads) > 0
+
+
+def test_object_cells_weigh_more_and_the_mean_is_one():
+    instances = np.zeros((1, 128, 128), np.uint8)
+    instances[0, :64] = 1
+    weight = diffusion.object_weight(instances)
+    assert weight.shape == (1, 16, 16)
+    assert weight.mean().item() == pytest.approx(1)
+    assert weight[0, 0, 0].item() == pytest.approx(2 * weight[0, 15, 0].item())
