@@ -1,6 +1,6 @@
 """The one contract: a denoiser maps (x, level, condition) to a prediction, and every method wraps a denoiser."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -29,11 +29,6 @@ class Prediction(NamedTuple):
     eps: Tensor
     nudge: Tensor | None = None
     eta: float | None = None
-
-    def rows(self, index: Sequence[int]) -> "Prediction":
-        """The prediction of some rows, in the order of `index`."""
-        nudge = None if self.nudge is None else self.nudge[list(index)]
-        return Prediction(self.x0[list(index)], self.eps[list(index)], nudge, self.eta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +112,23 @@ class Condition:
 
     def masks_at(self, grid: tuple[int, int]) -> Tensor:
         """Masks (N, K, rows, columns) as the covered share of each cell; computed once per grid."""
-        if grid not in self._grids:
-            masks = self.masks if self.masks.shape[1] else self.masks.new_zeros(*self.masks.shape[:2], *grid)
-            self._grids[grid] = masks if masks.shape[-2:] == grid else F.adaptive_avg_pool2d(masks, grid)
-        return self._grids[grid]
 
-    @cached_property
-    def _grids(self) -> dict[tuple[int, int], Tensor]:
-        return {}
+        def resize() -> Tensor:
+            if not self.masks.shape[1]:
+                return self.masks.new_zeros(*self.masks.shape[:2], *grid)
+            return F.adaptive_avg_pool2d(self.masks, grid)
+
+        return self.once(("masks", grid), self.masks, resize)
+
+    def once(self, key: Hashable, source: Tensor, compute: Callable[[], Any]) -> Any:
+        """The value of `compute`, kept for as long as `key` is asked of the same `source` tensor.
+
+        Copies of a condition share their tensors and their cache, so a value survives the copies made at every step.
+        """
+        stored = self.cache.get((key, id(source)))
+        if stored is None:  # the source is kept with the value, so that its id cannot be given to another tensor
+            stored = self.cache[key, id(source)] = (source, compute())
+        return stored[1]
 
 
 class Rows(NamedTuple):

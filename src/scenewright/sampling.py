@@ -131,7 +131,7 @@ class Reading:
         prediction = denoise(x, level, condition.tapped(taps))
         with torch.no_grad():
             maps = segment_maps(taps, self.names, condition.groups, self.grids, self.size).cpu()
-        for row in condition.parts[0].numbers:
+        for row in condition.present.any(1).nonzero().flatten().tolist():
             self.maps[level.index, condition.pictures[row]] = maps[row]
         return prediction
 

@@ -209,3 +209,24 @@ def test_classifier_free_is_exact_on_a_mixture() -> None:
     with_text, without = model.denoise(x, LEVEL, condition), model.denoise(x, LEVEL, condition.unconditional())
     torch.testing.assert_close(guided.eps, without.eps + 3 * (with_text.eps - without.eps))
     torch.testing.assert_close(0.6 * guided.x0 + 0.8 * guided.eps, x)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_nothing_piles_up_over_the_steps(tiny_model: UNetModel, scene: Scene, method: str) -> None:
+    """Masks and words are prepared once, so a longer run keeps no more than a short one."""
+    sizes = []
+
+    def measure(denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        sizes.append(len(condition.cache))
+        return denoise(x, level, condition)
+
+    sample(tiny_model, scene, [*build(method), measure], steps=8)
+    assert sizes[1] == sizes[3]
+    assert sizes[5] == sizes[7]
+
+
+def test_strength_weighs_the_segments_of_zest(tiny_model: UNetModel, scene: Scene) -> None:
+    car, dog = scene.segments
+    silent = Scene(scene.caption, (car, Segment(dog.mask, dog.text, 0.0)), scene.size)
+    alone = Scene(scene.caption, (car,), scene.size)
+    torch.testing.assert_close(latents(tiny_model, silent, Zest()), latents(tiny_model, alone, Zest()))

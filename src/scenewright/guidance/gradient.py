@@ -142,10 +142,7 @@ def absent_states(condition: Condition, words: tuple[str, ...]) -> Tensor:
 
 
 def _word_states(condition: Condition, words: tuple[str, ...]) -> list[Tensor]:
-    key = ("words", words)
-    if key not in condition.cache:
-        condition.cache[key] = condition.model.words(words)
-    return condition.cache[key]
+    return condition.once(("words", words), condition.text, lambda: condition.model.words(words))
 
 
 def _interleave(first: list[int], a: Prediction, second: list[int], b: Prediction) -> Prediction:

@@ -30,12 +30,12 @@ class Regions(NamedTuple):
 @dataclass(frozen=True)
 class MultiDiffusion:
     """Denoise the picture under each segment's own text and under the caption (the background), then average by masks
-    (eq. 3 and 5).
+    .
 
-    Averaging (x0, eps) equals averaging the DDIM steps, because the step is linear in them. For the first
-    `bootstrapping` fraction of the run everything outside a segment is replaced by a noised random flat colour (20 of
-    50 steps in the paper), so that the object fills its mask. `soft` keeps fractional masks instead of cutting them
-    at one half. Put it outermost.
+     Averaging (x0, eps) equals averaging the DDIM steps, because the step is linear in them. For the first
+     `bootstrapping` fraction of the run everything outside a segment is replaced by a noised random flat colour (20 of
+     50 steps in the paper), so that the object fills its mask. `soft` keeps fractional masks instead of cutting them
+     at one half. Put it outermost.
     """
 
     bootstrapping: float = 0.4
@@ -47,7 +47,10 @@ class MultiDiffusion:
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
         if not condition.present.any():
             return denoise(x, level, condition)
-        regions = self._regions(condition, (x.shape[-2], x.shape[-1]))
+        grid = (x.shape[-2], x.shape[-1])
+        regions = condition.once(
+            ("regions", grid, self.soft), condition.text, lambda: _regions(condition, grid, self.soft)
+        )
         latents = x[regions.owners]
         if level.progress < self.bootstrapping:
             latents = _bootstrapped(latents, level, regions)
@@ -55,13 +58,6 @@ class MultiDiffusion:
         return Prediction(
             _fused(prediction.x0, regions, len(x)), _fused(prediction.eps, regions, len(x)), None, prediction.eta
         )
-
-    def _regions(self, condition: Condition, grid: tuple[int, int]) -> Regions:
-        stored = condition.cache.get("regions")
-        if stored is None or stored[0] is not condition:
-            stored = (condition, _regions(condition, grid, self.soft))
-            condition.cache["regions"] = stored
-        return stored[1]
 
 
 def _regions(condition: Condition, grid: tuple[int, int], soft: bool) -> Regions:
@@ -104,13 +100,14 @@ def _bootstrapped(latents: Tensor, level: Level, regions: Regions) -> Tensor:
 
 def _flat_colours(condition: Condition, latents: Tensor) -> Tensor:
     """Encoded flat pictures (20, C, h, w), once per run."""
-    key = ("colours", tuple(latents.shape[-2:]))
-    if key not in condition.cache:
+
+    def encode() -> Tensor:
         height, width = condition.masks.shape[-2:]
         rgb = np.random.default_rng(0).integers(0, 256, (_COLOURS, 1, 1, 3), dtype=np.uint8)
         pictures = np.broadcast_to(rgb, (_COLOURS, height, width, 3))
-        condition.cache[key] = condition.model.encode_image(pictures).to(latents)
-    return condition.cache[key]
+        return condition.model.encode_image(pictures).to(latents)
+
+    return condition.once("colours", condition.text, encode)
 
 
 def _places(owners: list[int]) -> list[int]:

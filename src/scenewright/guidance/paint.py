@@ -1,4 +1,4 @@
-"""Paint-with-Words (eDiff-I, Balaji et al. 2022, arXiv 2211.01324, section 5): a bias on attention logits inside
+"""Paint-with-Words (eDiff-I, Balaji et al. 2022, arXiv 2211.01324): a bias on attention logits inside
 painted regions.
 """
 
@@ -64,10 +64,9 @@ class PaintWithWords:
 
 def _painted(condition: Condition, grid: tuple[int, int]) -> Tensor:
     """M: strength of the phrase painted in each cell, for each token, (N, 1, cells, T)."""
-    key = ("paint", grid, id(condition))
-    stored = condition.cache.get(key)
-    if stored is None or stored[0] is not condition:
+
+    def paint() -> Tensor:
         masks = condition.masks_at(grid).flatten(-2) * condition.strengths[..., None]
-        stored = (condition, (masks.transpose(-1, -2) @ condition.groups)[:, None])
-        condition.cache[key] = stored
-    return stored[1]
+        return (masks.transpose(-1, -2) @ condition.groups)[:, None]
+
+    return condition.once(("paint", grid), condition.groups, paint)

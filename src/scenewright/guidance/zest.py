@@ -20,8 +20,8 @@ GRANULARITIES = ("global", "layer", "head")
 
 @dataclass(frozen=True)
 class AttentionLoss:
-    """Energy: sum over segments of BCE(S_i, mask) + BCE(S_i / max S_i, mask), S_i the attention of the phrase's
-    tokens (section 3.2).
+    """Energy: strength-weighted sum over segments of BCE(S_i, mask) + BCE(S_i / max S_i, mask), S_i the attention of
+    the phrase's tokens.
 
     layers: which attention layers (see `attention.select`); "published" is 16 and 32 cells a side, the best row of
         the paper's ablation. The release takes "encoder&res16+decoder&res16+decoder&res32". granularity: "global"
@@ -98,9 +98,9 @@ class AttentionLoss:
         return penalty[:, None, None]
 
     def _energy(self, maps: Tensor, condition: Condition, grid: tuple[int, int]) -> Tensor:
-        """Loss of maps (N, K, rows, columns) against the masks, summed over the segments that are present: (N,)."""
+        """Loss of maps (N, K, rows, columns) against the masks, summed over the segments with their strengths: (N,)."""
         per_segment = _LOSSES[self.loss](maps, condition.masks_at(grid).to(maps))
-        return (per_segment * condition.present.to(maps)).sum(-1)
+        return (per_segment * (condition.present * condition.strengths).to(maps)).sum(-1)
 
 
 @dataclass(frozen=True)
