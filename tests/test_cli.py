@@ -132,7 +132,7 @@ def test_embedded_models_show_their_card_and_figures(
 ) -> None:
     shutil.copytree(tiny_folder, tmp_path / "models" / "small")
     (tmp_path / "models" / "small" / "README.md").write_text("# Small\nA card.\n")
-    (tmp_path / "models" / "small" / "card.json").write_text('{"figures": {"recall": 0.5}}')
+    (tmp_path / "models" / "small" / "scores.json").write_text('{"recall": 0.5}')
     monkeypatch.setattr("scenewright.commands.models.FOLDER", tmp_path / "models")
     assert run(["models"]) == 0
     shown = capsys.readouterr().out

@@ -11,7 +11,7 @@ from scenewright.files import weights_digest
 
 app = App(name="models", help="List the models you can name, or print one model's card.")
 FOLDER = Path(__file__).resolve().parent.parent / "models"
-CARD, FIGURES = "README.md", "card.json"
+CARD, FIGURES = "README.md", "scores.json"
 
 
 @app.default
@@ -61,7 +61,7 @@ def described(folder: Path) -> dict[str, Any]:
     draws = index.is_file() and "StableDiffusion" in index.read_text(encoding="utf-8")
     figures: dict[str, Any] = {}
     if (folder / FIGURES).is_file():
-        figures = json_module.loads((folder / FIGURES).read_text(encoding="utf-8")).get("figures", {})
+        figures = json_module.loads((folder / FIGURES).read_text(encoding="utf-8"))
     return {
         "name": folder.name,
         "kind": "text to image" if draws else "judge",
