@@ -122,7 +122,10 @@ class VPSchedule:
 
 @dataclass(frozen=True)
 class FlowSchedule:
-    """Straight-line levels of a flow model: alpha = 1 - s, sigma = s (Lipman et al. 2023; the shift is that of SD3, Esser et al. 2024)."""
+    """Straight-line levels of a flow model: alpha = 1 - s, sigma = s (Lipman et al. 2023).
+
+    `shift` moves the levels towards noise, as in SD3 (Esser et al. 2024).
+    """
 
     shift: float = 1.0
     timesteps: int = 1000
