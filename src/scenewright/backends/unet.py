@@ -204,7 +204,7 @@ class UNetModel:
         """Pictures uint8 (N, H, W, 3) -> latents (N, C, h, w), the mode of the encoder's distribution."""
         vae = self.pipeline.vae
         pixels = torch.tensor(images).permute(0, 3, 1, 2).to(self.device, vae.dtype) / 127.5 - 1
-        latents = torch.cat([vae.encode(part).latent_dist.mode() for part in pixels.split(_CHUNK)])
+        latents = torch.cat([_mode(vae.encode(part)) for part in pixels.split(_CHUNK)])
         return (latents * vae.config.scaling_factor).to(self.dtype)
 
     def facts(self) -> "ModelFacts":
@@ -272,3 +272,8 @@ def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) ->
         for inner, module in block.named_modules()
         if getattr(module, "is_cross_attention", False)
     ]
+
+
+def _mode(encoded: Any) -> Tensor:
+    """The likeliest latents: a KL autoencoder gives a distribution, a tiny one the latents themselves."""
+    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents

@@ -16,7 +16,14 @@ Settings = Annotated[list[str] | None, Parameter(name="--set", negative="", cons
 
 
 @app.command
-def embedded(samples: int = 500, json: JsonFile = None, model: str = "embedded", seed: int = 0, steps: int = 30) -> int:
+def embedded(
+    samples: int = 500,
+    json: JsonFile = None,
+    model: str = "embedded",
+    seed: int = 0,
+    steps: int = 30,
+    cards: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
     """Measure the embedded models on held-out scenes: pictures drawn from captions alone.
 
     Parameters
@@ -31,6 +38,8 @@ def embedded(samples: int = 500, json: JsonFile = None, model: str = "embedded",
         Noise seed of the first picture.
     steps
         Sampling steps of a picture.
+    cards
+        Write the figures into the cards of the embedded models too.
     """
     from scenewright.backends import load
     from scenewright.bench.embedded import measure, steps_of
@@ -41,6 +50,12 @@ def embedded(samples: int = 500, json: JsonFile = None, model: str = "embedded",
         figures = measure(load(model), Judges.embedded(), samples, seed, steps, told=told)
     if json is not None:
         write_json(json, figures)
+    if cards:
+        from scenewright.judges import MODELS
+        from scenewright.training.card import refresh
+
+        for name in ("embedded", "segmenter", "clip"):
+            refresh(MODELS / name, finite(figures))
     print(json_module.dumps(finite(figures), indent=1))
     return 0
 

@@ -28,6 +28,7 @@ def scheduler() -> DDIMScheduler:
         0.02,
         "linear",
         clip_sample=False,
+        steps_offset=1,
         set_alpha_to_one=True,
         prediction_type="v_prediction",
         timestep_spacing="trailing",

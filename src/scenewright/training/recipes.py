@@ -17,6 +17,7 @@ from .card import write_card
 from .fit import Progress, Recipe, fit, progress_of
 from .words import tokenizer, write_tokenizer
 
+SHARD = "12MB"  # no file of the repository is over 16 MB
 M = TypeVar("M", bound=nn.Module)
 Say = Callable[[str, int, int, float], None]  # name, step, steps, seconds
 
@@ -94,7 +95,7 @@ def package_embedded(shop: Workshop, folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD)
     parts = {
         name: (recipe, progress_of(checkpoint(shop, name)))
         for name, recipe in (("autoencoder", autoencoder.RECIPE), ("diffusion", diffusion.RECIPE))
@@ -118,7 +119,7 @@ def package_judge(shop: Workshop, name: str, folder: Path) -> None:
         (judges.build_segmenter, judges.SEGMENTER) if name == "segmenter" else (judges.build_clip, judges.CLIP)
     )
     model = averaged(build(), shop, name)
-    model.half().save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+    model.half().save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD)  # type: ignore[operator]
     if name == "clip":
         write_tokenizer(folder)
     write_card(folder, name, {name: (recipe, progress_of(checkpoint(shop, name)))}, {name: size(model)}, shop.scenes)
