@@ -88,9 +88,9 @@ class Settings:
         except UserError as error:
             raise UserError(f"{str(error).rstrip('.')}{meant(name, METHODS)}") from error
 
-    def complete(self) -> dict[str, Any]:
-        """Every parameter of the method by its full name, as JSON holds it: the given value, or the default."""
-        known = parameters(self.method)
+    def complete(self, model: str = "") -> dict[str, Any]:
+        """Every parameter by its full name, as JSON holds it: the given value, or the default for `model`."""
+        known = parameters(self.method, model)
         given = {full_name(name, known): value for name, value in self.parameters.items()}
         return json.loads(json.dumps(known | given, default=str))
 
@@ -158,11 +158,12 @@ def plan(model: Model, source: str, scene: Scene, settings: Settings) -> list[li
     seeds = range(settings.seed, settings.seed + settings.count)
     batches = [tuple(seeds)] if settings.together else [(seed,) for seed in seeds]
     fitting, unread = fitted(scene.drawable(), model.facts())
+    identity = ModelIdentity.model_validate({**model.identity(), "source": source})
     shared = {
-        "model": ModelIdentity.model_validate({**model.identity(), "source": source}),
+        "model": identity,
         "scene": SceneDocument.from_scene(replace(fitting, maps={})),  # no method here reads maps
         "guidance": settings.method,
-        "parameters": settings.complete(),
+        "parameters": settings.complete(identity.name),
         "negative": settings.negative,
         "solver": settings.solver,
         "eta": settings.eta,

@@ -11,6 +11,7 @@ import numpy as np
 
 from scenewright.denoiser import Model
 from scenewright.guidance import build
+from scenewright.guidance import parameters as defaults
 from scenewright.sampling import sample
 from scenewright.scene import Scene
 from scenewright.world import Sample, render
@@ -43,7 +44,7 @@ def draw(
     for first in range(0, len(scenes), batch):
         part = list(scenes[first : first + batch])
         seeds = range(seed + first, seed + first + len(part))
-        guidance = build(method, **(parameters or {}))
+        guidance = build(method, **{**defaults(method, str(model.identity()["name"])), **(parameters or {})})
         images.append(sample(model, part, guidance, steps=steps, seeds=seeds, zipped=True).images)
         for _ in part:
             told(method)

@@ -1,5 +1,6 @@
 """`scenewright bench layout`: every method on held-out scenes, conditioned on some or all of their segments."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from scenewright.bench.scoring import Judges, scores
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.guidance import METHODS, canonical
+from scenewright.guidance import parameters as defaults
 from scenewright.metrics.quality import Gaussian
 from scenewright.scene import Scene
 from scenewright.world import Sample
@@ -103,10 +105,18 @@ def _identity(model: Model, judges: Judges, plan: Plan, method: str) -> Row:
         "split": plan.split,
         "steps": plan.steps,
         "reference": plan.reference,
-        "parameters": plan.parameters_of(method),
+        "parameters": _complete(model, plan, method),
         "model": model.identity()["sha256"][:12],
         "judges": judges.identity,
     }
+
+
+def _complete(model: Model, plan: Plan, method: str) -> dict[str, Any]:
+    """Every parameter of a method as JSON holds it, so that a row says what was really used."""
+    if method == RENDERS:
+        return {}
+    known = defaults(method, str(model.identity()["name"]))
+    return json.loads(json.dumps({**known, **plan.parameters_of(method)}, default=str))
 
 
 def _measured(

@@ -12,6 +12,7 @@ from scenewright.guidance.classifier_free import ClassifierFree
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
 from scenewright.guidance.paint import PaintWithWords
+from scenewright.guidance.tuned import tuned
 from scenewright.guidance.zest import AttentionLoss, Zest
 
 __all__ = [
@@ -91,14 +92,15 @@ def canonical(method: str) -> str:
     raise UserError(f"method '{method}' is not known; choose from {', '.join(METHODS)}.")
 
 
-def parameters(method: str) -> dict[str, Any]:
-    """Every parameter of a method, as "part.field", with its default."""
-    return {
+def parameters(method: str, model: str = "") -> dict[str, Any]:
+    """Every parameter of a method, as "part.field", with its default: published, or tuned for `model`."""
+    published = {
         f"{part}.{spec.name}": spec.default
         for part in METHODS[canonical(method)].args[0]  # pyright: ignore[reportFunctionMemberAccess]
         for kind in _PARTS[part]
         for spec in fields(kind)
     }
+    return published | tuned(model, published)
 
 
 def _place(key: str, names: tuple[str, ...]) -> tuple[str, str]:

@@ -47,6 +47,7 @@ def solve_encoder(model: AutoencoderTiny, images: np.ndarray) -> None:
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
     values, vectors = values.flip(0)[:CHANNELS], vectors.flip(1)[:, :CHANNELS]
+    vectors = vectors * vectors.sum(0).sign()  # eigenvectors have no sign of their own; fix one
     spread = (values / values[0]) ** (EVENNESS / 2)
     project = (vectors * (spread / values.sqrt() / SCALE)).T
     first, *strided, last = [m for m in model.encoder.layers.modules() if isinstance(m, torch.nn.Conv2d)]

@@ -97,9 +97,11 @@ def fit(
     minutes: float | None = None,
     report: Report = lambda progress, means: None,
     precision: Literal["no", "bf16", "fp16"] = "bf16",
+    begin: Progress | None = None,
 ) -> Progress:
     """Train `model` in place until `recipe.steps`, or for `minutes`; afterwards it holds the averaged weights.
 
+    A checkpoint in `folder` is resumed; without one the run starts at `begin` with the weights that `model` has.
     Returns the progress. Raises FloatingPointError as soon as a loss is not finite, UserError if the checkpoint in
     `folder` is of another model.
     """
@@ -108,7 +110,7 @@ def fit(
     learned = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learned, recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
     average = Average(model, recipe.ema)
-    progress = _resume(folder, model, average, optimiser)
+    progress = _resume(folder, model, average, optimiser) or begin or Progress()
     clock = _Clock(progress.seconds)
     meter: list[dict[str, float]] = []
     while progress.step < recipe.steps:
@@ -201,10 +203,10 @@ def _save(
     os.replace(part, folder / "checkpoint.safetensors")
 
 
-def _resume(folder: Path, model: nn.Module, average: Average, optimiser: torch.optim.Optimizer) -> Progress:
+def _resume(folder: Path, model: nn.Module, average: Average, optimiser: torch.optim.Optimizer) -> Progress | None:
     path = folder / "checkpoint.safetensors"
     if not path.exists():
-        return Progress()
+        return None
     tensors = load_file(path)
     if {f"average/{name}" for name in average.shadow} - set(tensors):
         raise UserError(f"{path} is a checkpoint of another model; delete it, or give another cache folder.")

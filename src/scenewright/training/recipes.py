@@ -1,14 +1,16 @@
 """`scenewright train NAME`: data, recipe, training and packaging of each embedded model."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import CLIPModel, CLIPTextModel, SegformerForSemanticSegmentation
 
 from ..errors import UserError
 from ..world import cache
@@ -17,6 +19,7 @@ from .card import write_card
 from .fit import Progress, Recipe, fit, progress_of
 from .words import tokenizer, write_tokenizer
 
+MODEL_OF = {"autoencoder": "embedded", "diffusion": "embedded", "segmenter": "segmenter", "clip": "clip"}
 SHARD = "12MB"  # no file of the repository is over 16 MB
 M = TypeVar("M", bound=nn.Module)
 Say = Callable[[str, int, int, float], None]  # name, step, steps, seconds
@@ -24,12 +27,16 @@ Say = Callable[[str, int, int, float], None]  # name, step, steps, seconds
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where a training run reads and writes: `scenes` training scenes, checkpoints under `folder`."""
+    """Where a training run reads and writes: `scenes` training scenes, checkpoints under `folder`.
+
+    `start` is a folder of finished models; where there is no checkpoint, a run goes on from their weights.
+    """
 
     folder: Path
     scenes: int = 9500
     minutes: float | None = None
     steps: int | None = None
+    start: Path | None = None
     say: Say = lambda name, step, steps, seconds: None
 
     def data(self) -> cache.Rendered:
@@ -39,17 +46,36 @@ class Workshop:
     def fit(self, name: str, model: nn.Module, loss: Callable, recipe: Recipe) -> tuple[Recipe, Progress]:
         recipe = replace(recipe, steps=self.steps) if self.steps else recipe
         report = lambda progress, means: self.say(name, progress.step, recipe.steps, sum(means.values()))  # noqa: E731
-        return recipe, fit(model, loss, recipe, self.folder / "train" / name, self.minutes, report)
+        folder = self.folder / "train" / name
+        return recipe, fit(model, loss, recipe, folder, self.minutes, report, begin=self.begin(name))
+
+    def begin(self, part: str) -> Progress | None:
+        """The progress of the finished model that a run goes on from."""
+        card = self.start and self.start / MODEL_OF[part] / "training.json"
+        if not card or not card.exists():
+            return None
+        return Progress(**json.loads(card.read_text())["parts"][part]["progress"])
+
+    def begun(self, part: str, kind: type[M], subfolder: str = "") -> M | None:
+        """The finished model that a run goes on from, in float32."""
+        folder = self.start and self.start / MODEL_OF[part] / subfolder
+        return kind.from_pretrained(folder).float() if folder and folder.is_dir() else None  # type: ignore[attr-defined]
 
 
 def train_autoencoder(shop: Workshop) -> AutoencoderTiny:
     """Solve the encoder, train the decoder."""
     data = shop.data()
-    model = autoencoder.build()
-    autoencoder.solve_encoder(model, data.image[:1200])
+    model = shop.begun("autoencoder", AutoencoderTiny, "vae") or solved(data)
     model.encoder.requires_grad_(False)
     shop.fit("autoencoder", model, autoencoder.loss(model, data.image[200:]), autoencoder.RECIPE)
     model.save_pretrained(shop.folder / "train" / "autoencoder" / "model")
+    return model
+
+
+def solved(data: cache.Rendered) -> AutoencoderTiny:
+    """A fresh autoencoder with its encoder set."""
+    model = autoencoder.build()
+    autoencoder.solve_encoder(model, data.image[:1200])
     return model
 
 
@@ -57,8 +83,8 @@ def latents(shop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents (2 N, 16, 16, 16) float16 of every scene and its mirror image, and loss weights; kept on disk."""
     path = shop.folder / "train" / f"latents-{cache.recipe()}-{shop.scenes}.safetensors"
     if not path.exists():
-        data, model = shop.data(), autoencoder.build()
-        autoencoder.solve_encoder(model, data.image[:1200])
+        data = shop.data()
+        model, _ = decoder_of(shop)
         both = torch.stack(
             [autoencoder.encode(model, data.image), autoencoder.encode(model, data.image[:, :, ::-1].copy())], 1
         )
@@ -77,13 +103,15 @@ def train_embedded(shop: Workshop) -> None:
     z, w = latents(shop)
     words = shop.data().words
     model = diffusion.TextToLatent()
+    model.text = shop.begun("diffusion", CLIPTextModel, "text_encoder") or model.text
+    model.unet = shop.begun("diffusion", UNet2DConditionModel, "unet") or model.unet
     diffusion.quick_attention(model)
     shop.fit("diffusion", model, diffusion.loss(model, z, w, words), diffusion.RECIPE)
 
 
 def package_embedded(shop: Workshop, folder: Path) -> None:
     """Write the pipeline folder from the latest checkpoints: averaged weights, fp16, safetensors."""
-    decoder = averaged(autoencoder.build(), shop, "autoencoder")
+    decoder, decoding = decoder_of(shop)
     model = averaged(diffusion.TextToLatent(), shop, "diffusion")
     pipeline = StableDiffusionPipeline(
         vae=decoder.half(),
@@ -97,20 +125,28 @@ def package_embedded(shop: Workshop, folder: Path) -> None:
     )
     pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD)
     parts = {
-        name: (recipe, progress_of(checkpoint(shop, name)))
-        for name, recipe in (("autoencoder", autoencoder.RECIPE), ("diffusion", diffusion.RECIPE))
+        "autoencoder": (autoencoder.RECIPE, decoding),
+        "diffusion": (diffusion.RECIPE, progress_of(checkpoint(shop, "diffusion"))),
     }
     counts = {"autoencoder": size(decoder), "text encoder": size(model.text), "U-Net": size(model.unet)}
     write_card(folder, "embedded", parts, counts, shop.scenes)
 
 
+def decoder_of(shop: Workshop) -> tuple[AutoencoderTiny, Progress]:
+    """The autoencoder of the latest checkpoint, or else the finished one that the run started from."""
+    finished, progress = shop.begun("autoencoder", AutoencoderTiny, "vae"), shop.begin("autoencoder")
+    if finished and progress and not (shop.folder / "train" / "autoencoder" / "checkpoint.safetensors").exists():
+        return finished.eval(), progress
+    return averaged(autoencoder.build(), shop, "autoencoder"), progress_of(checkpoint(shop, "autoencoder"))
+
+
 def train_judge(shop: Workshop, name: str) -> None:
     data = shop.data()
     if name == "segmenter":
-        model: nn.Module = judges.build_segmenter()
+        model: nn.Module = shop.begun(name, SegformerForSemanticSegmentation) or judges.build_segmenter()
         shop.fit(name, model, judges.segmenter_loss(model, data.image[200:], data.classes[200:]), judges.SEGMENTER)  # type: ignore[arg-type]
     else:
-        model = judges.build_clip()
+        model = shop.begun(name, CLIPModel) or judges.build_clip()
         shop.fit(name, model, judges.clip_loss(model, data.image, data.words), judges.CLIP)  # type: ignore[arg-type]
 
 
