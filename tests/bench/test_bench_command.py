@@ -33,7 +33,9 @@ def test_layout(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert run(words(said + " --model {model} --json {path}", model=tiny_folder, path=path)) == 0
     rows = json.loads(path.read_text())
     assert [row["method"] for row in rows] == ["none", "zest+paint"]
-    assert rows[1]["parameters"] == {"zest.eta": "0.1"}
+    assert rows[1]["parameters"]["zest.eta"] == "0.1"
+    assert "zest.eta" not in rows[0]["parameters"]
+    assert rows[0]["parameters"]["cfg.scale"] == rows[1]["parameters"]["cfg.scale"]
     required = {"method", "setting", "miou", "miou_full", "miou_stuff", "fid", "clip", "seconds", "samples", "seed"}
     assert all(required <= set(row) for row in rows)
     assert capsys.readouterr().out.splitlines()[0].split() == list(layout.COLUMNS)

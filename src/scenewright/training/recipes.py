@@ -1,7 +1,9 @@
 """`scenewright train NAME`: data, recipe, training and packaging of each embedded model."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -123,7 +125,8 @@ def package_embedded(shop: Workshop, folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD)
+    with fresh(folder) as new:
+        pipeline.save_pretrained(new, safe_serialization=True, max_shard_size=SHARD)
     parts = {
         "autoencoder": (autoencoder.RECIPE, decoding),
         "diffusion": (diffusion.RECIPE, progress_of(checkpoint(shop, "diffusion"))),
@@ -155,10 +158,27 @@ def package_judge(shop: Workshop, name: str, folder: Path) -> None:
         (judges.build_segmenter, judges.SEGMENTER) if name == "segmenter" else (judges.build_clip, judges.CLIP)
     )
     model = averaged(build(), shop, name)
-    model.half().save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD)  # type: ignore[operator]
-    if name == "clip":
-        write_tokenizer(folder)
+    with fresh(folder) as new:
+        model.half().save_pretrained(new, safe_serialization=True, max_shard_size=SHARD)  # type: ignore[operator]
+        if name == "clip":
+            write_tokenizer(new)
     write_card(folder, name, {name: (recipe, progress_of(checkpoint(shop, name)))}, {name: size(model)}, shop.scenes)
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` when all is written, so that no stale file stays behind."""
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for path in (new, old):
+        shutil.rmtree(path, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    for path in new.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def checkpoint(shop: Workshop, name: str) -> Path:
