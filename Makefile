@@ -21,6 +21,8 @@ demo: $(STAMP)
 
 # One thread per worker: two multi-threaded processes fight for the same cores.
 test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 lint: $(STAMP)

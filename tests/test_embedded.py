@@ -45,7 +45,7 @@ def test_sizes_and_kinds_of_files():
 def test_without_layout_guidance_it_is_stock_diffusers(model, scene, scale):
     from diffusers import StableDiffusionPipeline
 
-    stock = StableDiffusionPipeline.from_pretrained(PRESETS["embedded"], torch_dtype=torch.float32)
+    stock = StableDiffusionPipeline.from_pretrained(PRESETS["embedded"]).to(dtype=torch.float32)
     stock.set_progress_bar_config(disable=True)
     noise = model.noise([5])
     theirs = stock(

@@ -116,19 +116,20 @@ def test_missing_and_truncated_weights(segmenter_folder: Path, tmp_path: Path) -
         Segmenter.load(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def world() -> list[Sample]:
+    return [render(20_900_000 + i) for i in range(16)]
+
+
 @pytest.mark.weights
 @pytest.mark.skipif(
     not all((MODELS / name / "config.json").exists() for name in ("segmenter", "clip")), reason="no embedded judges"
 )
 class TestEmbeddedJudges:
-    @pytest.fixture(scope="class")
-    def world(self) -> list[Sample]:
-        return [render(20_900_000 + i) for i in range(16)]
-
     def test_segmenter_reads_renders(self, world: list[Sample]) -> None:
         assert segmenter().network.config.num_labels == len(CLASSES)
         classes = segmenter()(np.stack([sample.image for sample in world]))
-        assert np.mean(classes == np.stack([sample.classes for sample in world])) > 0.9
+        assert np.mean(classes == np.stack([sample.classes for sample in world])) > 0.8
 
     def test_clip_finds_the_caption_of_a_picture(self, world: list[Sample]) -> None:
         seen = clip().images(np.stack([sample.image for sample in world]))

@@ -121,7 +121,7 @@ def _pixels(images: np.ndarray) -> Tensor:
     """uint8 (N, H, W, 3) -> float32 (N, 3, 128, 128) in [-1, 1]."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise ValueError(f"expected uint8 pictures (N, H, W, 3), got {images.dtype} of shape {images.shape}")
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     if x.shape[-2:] == (SIZE, SIZE):
         return x
     if min(x.shape[-2:]) >= SIZE:
