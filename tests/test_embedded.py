@@ -1,6 +1,7 @@
 """The weights that ship: small, safe to open, and the same pictures as stock diffusers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ def test_sizes_and_kinds_of_files():
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_without_layout_guidance_it_is_stock_diffusers(model, scene, scale):
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-    stock = StableDiffusionPipeline.from_pretrained(PRESETS["embedded"]).to(dtype=torch.float32)
+    stock: Any = StableDiffusionPipeline.from_pretrained(PRESETS["embedded"]).to(dtype=torch.float32)
     stock.set_progress_bar_config(disable=True)
     noise = model.noise([5])
     theirs = stock(

@@ -1,5 +1,7 @@
 """The embedded models' recipes: exact parts exactly, the rest by one step on real renders."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,8 +60,8 @@ def test_tokenizer_knows_the_world_and_only_the_world(world):
 def test_clip_pools_at_the_end_of_the_text():
     # transformers pools at the highest id when <eos> has id 2, which would ignore most of the caption.
     split = tokenizer(SPECIAL_CLIP)
-    assert split.eos_token_id == judges.build_clip().config.text_config.eos_token_id != 2
-    model = judges.build_clip().eval()
+    model: Any = judges.build_clip().eval()
+    assert split.eos_token_id == model.config.text_config.eos_token_id != 2
 
     def features(text):
         tokens = split([text], padding="max_length", return_tensors="pt")

@@ -85,7 +85,7 @@ def test_every_phrase_is_in_every_caption(samples):
 
 def test_masks_of_phrases_cover_the_picture_once(samples):
     for sample in samples:
-        total = sum(sample.mask(phrase).astype(int) for phrase in sample.phrases)
+        total = np.sum([sample.mask(phrase) for phrase in sample.phrases], axis=0)
         assert (total == 1).all()
 
 

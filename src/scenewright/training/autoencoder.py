@@ -8,7 +8,7 @@ back more than the linear inverse can.
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -93,9 +93,9 @@ def loss(model: AutoencoderTiny, images: np.ndarray, extra: float = 0.016):
         if draw.rng.random() < 0.5:
             x = x.flip(-1)
         with torch.no_grad():
-            z = model.encode(x).latents.float()
+            z = model.encode(x, return_dict=False)[0].float()
         z = z + extra * draw.rng.random() * torch.randn(z.shape, generator=draw.noise).to(z)
-        y = model.decode(z).sample.float()
+        y = model.decode(z, return_dict=False)[0].float()
         edge = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (-1, -2))
         return {"mse": 2 * F.mse_loss(y, x), "l1": 0.1 * F.l1_loss(y, x), "edge": 0.1 * edge}  # type: ignore[dict-item]
 
@@ -106,7 +106,10 @@ def loss(model: AutoencoderTiny, images: np.ndarray, extra: float = 0.016):
 def encode(model: AutoencoderTiny, images: np.ndarray, batch: int = 64) -> Tensor:
     """(N, 16, h, w) float32 latents of uint8 pictures, scaled as the diffusion model sees them."""
     return torch.cat(
-        [SCALE * model.encode(pixels(images[i : i + batch])).latents for i in range(0, len(images), batch)]
+        [
+            SCALE * model.encode(pixels(images[i : i + batch]), return_dict=False)[0]
+            for i in range(0, len(images), batch)
+        ]
     )
 
 
@@ -116,7 +119,8 @@ def psnr(model: AutoencoderTiny, images: np.ndarray, batch: int = 16) -> float:
     scores = []
     for i in range(0, len(images), batch):
         x = pixels(images[i : i + batch])
-        y = model.decode(model.encode(x).latents).sample.clamp(-1, 1)
+        z = model.encode(x, return_dict=False)[0]
+        y = model.decode(z, return_dict=False)[0].clamp(-1, 1)
         mse = ((x - y) * 127.5).pow(2).mean((1, 2, 3))
         scores += (10 * torch.log10(255**2 / mse)).tolist()
     return float(np.mean(scores))

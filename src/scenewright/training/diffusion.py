@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -63,7 +64,7 @@ def build_unet() -> UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D",) * 2,
         up_block_types=("CrossAttnUpBlock2D",) * 2,
         cross_attention_dim=CONTEXT,
-        attention_head_dim=(3, 6),
+        attention_head_dim=(3, 6),  # pyright: ignore[reportArgumentType] - the number of heads of each block
         norm_num_groups=16,
     )
 

@@ -76,7 +76,9 @@ class Average:
     def update(self, model: nn.Module, step: int) -> None:
         keep = min(self.decay, (1 + step) / (10 + step))
         names, values = zip(*((n, p.detach()) for n, p in model.named_parameters()), strict=True)
-        torch._foreach_lerp_([self.shadow[n] for n in names], list(values), 1 - keep)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] - as torch's own optimisers do
+            [self.shadow[n] for n in names], list(values), 1 - keep
+        )
 
     @torch.no_grad()
     def into(self, model: nn.Module) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel, SegformerForSemanticSegmentation
@@ -115,16 +117,15 @@ def package_embedded(shop: Workshop, folder: Path) -> None:
     """Write the pipeline folder from the latest checkpoints: averaged weights, fp16, safetensors."""
     decoder, decoding = decoder_of(shop)
     model = averaged(diffusion.TextToLatent(), shop, "diffusion")
-    pipeline = StableDiffusionPipeline(
-        vae=decoder.half(),
-        text_encoder=model.text.half(),
-        tokenizer=tokenizer(),
-        unet=model.unet.half(),
-        scheduler=diffusion.scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    components: dict[str, Any] = {
+        "vae": decoder.half(),
+        "text_encoder": model.text.half(),
+        "tokenizer": tokenizer(),
+        "unet": model.unet.half(),
+        "scheduler": diffusion.scheduler(),
+    }
+    absent: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
+    pipeline = StableDiffusionPipeline(**components, **absent, requires_safety_checker=False)
     with fresh(folder) as new:
         pipeline.save_pretrained(new, safe_serialization=True, max_shard_size=SHARD)
     parts = {

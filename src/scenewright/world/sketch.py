@@ -11,7 +11,7 @@ import numpy as np
 
 from .shapes import Solid
 
-Vector = Sequence[float]
+Vector = Sequence[float] | np.ndarray
 Colour = tuple[float, float, float]
 
 SKIN, HAIR, TROUSERS, WOOD = (0.93, 0.72, 0.56), (0.28, 0.17, 0.10), (0.17, 0.20, 0.36), (0.45, 0.28, 0.15)
