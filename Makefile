@@ -20,10 +20,7 @@ demo: $(STAMP)
 	$(BIN)/scenewright demo -o out/demo
 
 # One thread per worker: two multi-threaded processes fight for the same cores.
-test: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 lint: $(STAMP)
