@@ -40,11 +40,11 @@ def draw(
     `told` hears of each picture.
     """
     images = []
+    guidance = build(method, **{**defaults(method, str(model.identity()["name"])), **(parameters or {})})
     start = time.perf_counter()
     for first in range(0, len(scenes), batch):
         part = list(scenes[first : first + batch])
         seeds = range(seed + first, seed + first + len(part))
-        guidance = build(method, **{**defaults(method, str(model.identity()["name"])), **(parameters or {})})
         images.append(sample(model, part, guidance, steps=steps, seeds=seeds, zipped=True).images)
         for _ in part:
             told(method)

@@ -67,10 +67,9 @@ def sheet(
     columns: int = 6,
 ) -> int:
     """A contact sheet: COUNT pictures, then all maps of the two richest scenes."""
-    import io
-
     from PIL import Image
 
+    from scenewright.display import png_bytes
     from scenewright.files import write_atomically
     from scenewright.world import render as render_scene
     from scenewright.world.sheet import contact_sheet
@@ -83,9 +82,7 @@ def sheet(
         for index in range(count):
             samples.append(render_scene(seed + index, size))
             advance("scenes")
-    buffer = io.BytesIO()
-    Image.fromarray(contact_sheet(samples, columns)).save(buffer, "PNG")
-    write_atomically(out, buffer.getvalue())
+    write_atomically(out, png_bytes(Image.fromarray(contact_sheet(samples, columns))))
     print(out)
     return 0
 

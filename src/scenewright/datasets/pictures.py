@@ -84,9 +84,3 @@ def soft_mask(source: Path | bytes, label: str = "") -> np.ndarray:
         if alpha.min() < 255:
             return alpha / np.float32(255)
     return np.asarray(picture.convert("L"), np.float32) / np.float32(255)
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a picture."""
-    picture = open_picture(path)
-    return picture.height, picture.width

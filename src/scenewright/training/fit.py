@@ -127,10 +127,10 @@ def fit(
             report(progress, means)
             meter.clear()
         over = minutes is not None and clock.minutes() > minutes
-        if over or clock.due(recipe.save_minutes):
-            _save(folder, model, average, optimiser, progress)
         if over:
             break
+        if clock.due(recipe.save_minutes):
+            _save(folder, model, average, optimiser, progress)
     _save(folder, model, average, optimiser, progress)
     average.into(model)
     model.eval()

@@ -44,8 +44,10 @@ class Workshop:
     say: Say = lambda name, step, steps, seconds: None
 
     def data(self) -> cache.Rendered:
-        shards = cache.build(range(self.scenes), self.folder / "world", progress=lambda done: None)
-        return cache.load(shards)
+        return cache.load(self.shards())
+
+    def shards(self) -> list[Path]:
+        return cache.build(range(self.scenes), self.folder / "world")
 
     def fit(self, name: str, model: nn.Module, loss: Callable, recipe: Recipe) -> tuple[Recipe, Progress]:
         recipe = replace(recipe, steps=self.steps) if self.steps else recipe
@@ -66,14 +68,12 @@ class Workshop:
         return kind.from_pretrained(folder).float() if folder and folder.is_dir() else None  # type: ignore[attr-defined]
 
 
-def train_autoencoder(shop: Workshop) -> AutoencoderTiny:
+def train_autoencoder(shop: Workshop) -> None:
     """Solve the encoder, train the decoder."""
     data = shop.data()
     model = shop.begun("autoencoder", AutoencoderTiny, "vae") or solved(data)
     model.encoder.requires_grad_(False)
     shop.fit("autoencoder", model, autoencoder.loss(model, data.image[200:]), autoencoder.RECIPE)
-    model.save_pretrained(shop.folder / "train" / "autoencoder" / "model")
-    return model
 
 
 def solved(data: cache.Rendered) -> AutoencoderTiny:
@@ -105,7 +105,7 @@ def latents(shop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
 def train_embedded(shop: Workshop) -> None:
     """Text encoder and U-Net together; the autoencoder must have been trained."""
     z, w = latents(shop)
-    words = shop.data().words
+    words = cache.words(shop.shards())
     model = diffusion.TextToLatent()
     model.text = shop.begun("diffusion", CLIPTextModel, "text_encoder") or model.text
     model.unet = shop.begun("diffusion", UNet2DConditionModel, "unet") or model.unet

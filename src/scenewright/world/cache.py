@@ -108,10 +108,17 @@ def _write(path: Path, arrays: dict[str, np.ndarray], words: list[dict]) -> None
 def load(shards: list[Path]) -> Rendered:
     """All shards in one piece. Only arrays and JSON are read, never pickles."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
-    words: list[dict] = []
     for path in shards:
         with np.load(path, allow_pickle=False) as file:
             for name in _ARRAYS:
                 columns[name].append(file[name])
-            words += json.loads(file["words"].tobytes())
-    return Rendered(*(np.concatenate(columns[name]) for name in _ARRAYS), words=words)  # type: ignore[arg-type]
+    return Rendered(*(np.concatenate(columns[name]) for name in _ARRAYS), words=words(shards))  # type: ignore[arg-type]
+
+
+def words(shards: list[Path]) -> list[dict]:
+    """The words of all shards, without reading their pictures."""
+    said: list[dict] = []
+    for path in shards:
+        with np.load(path, allow_pickle=False) as file:
+            said += json.loads(file["words"].tobytes())
+    return said

@@ -11,7 +11,7 @@ import numpy as np
 from .objects import build
 from .shapes import Solid
 from .sketch import Sketch, rotation
-from .vocabulary import COLOURS, GROUNDS, KIND_COLOURS, KINDS, SKIES, held_out
+from .vocabulary import GROUNDS, KIND_COLOURS, KINDS, SKIES, held_out
 
 RECIPE = 3  # raise when any picture changes: caches and models say which recipe they saw
 FOCAL = 1.05
@@ -206,8 +206,3 @@ def _fits(box: np.ndarray, others: list[np.ndarray]) -> bool:
         if shared.min() > 0 and shared.prod() > 0.22 * smaller:
             return False
     return True
-
-
-def colour_of(thing: Thing) -> tuple[float, float, float] | None:
-    """The palette RGB of a thing, or None for kinds with one look."""
-    return COLOURS[thing.colour] if thing.colour else None

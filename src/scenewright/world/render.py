@@ -174,9 +174,7 @@ def edges(instance: np.ndarray, depth: np.ndarray, normal: np.ndarray) -> np.nda
         jump = np.abs(near[a] - near[b]) > 0.08 * np.minimum(near[a], near[b])
         bend = np.einsum("...i,...i", normal[a], normal[b]) < 0.76
         solid = np.isfinite(depth[a]) | np.isfinite(depth[b])
-        here = (instance[a] != instance[b]) | ((jump | bend) & solid & ((instance[a] > 0) | (instance[b] > 0)))
-        out[a] |= here
-        out[b] |= here & (axis < 0)
+        out[a] |= (instance[a] != instance[b]) | ((jump | bend) & solid & ((instance[a] > 0) | (instance[b] > 0)))
     return out
 
 

@@ -5,8 +5,6 @@ import numpy as np
 from .sample import Sample
 from .vocabulary import CLASSES
 
-MAPS = ("picture", "classes", "instances", "depth", "normals", "sketch", "pose")
-
 
 def palette(count: int = len(CLASSES)) -> np.ndarray:
     """(count, 3) uint8 colours, far apart in hue and lightness; entry 0 is black."""

@@ -48,9 +48,6 @@ class Sketch:
     ) -> None:
         self.put("box", centre, rotation(axis, tilt) @ np.diag(half), rgb, **look)
 
-    def roof(self, centre: Vector, half: Vector, rgb: Colour) -> None:
-        self.put("prism", centre, np.diag(np.asarray(half, float)), rgb)
-
     def limb(
         self, start: Vector, end: Vector, radius: float, rgb: Colour, tip: float | None = None, **look: float | str
     ) -> None:
