@@ -8,6 +8,7 @@ import torch
 
 from scenewright.training import autoencoder, diffusion, judges
 from scenewright.training.fit import Draw
+from scenewright.training.grounding import cell_masks
 from scenewright.training.words import SPECIAL_CLIP, said, tokenizer, vocabulary
 from scenewright.world import render
 from scenewright.world.cache import words_of
@@ -84,14 +85,15 @@ def test_training_captions_vary_and_stay_within_the_vocabulary(world):
 def test_every_loss_is_finite_and_reaches_its_model(images, world, solved):
     words = [words_of(sample) for sample in world]
     segmenter, clip, joint = judges.build_segmenter(), judges.build_clip(), diffusion.TextToLatent()
-    latents = torch.randn(12, 16, 16, 16)
-    weights = diffusion.object_weight(np.stack([s.instances for s in world])).repeat_interleave(2, 0)
-    classes = np.stack([s.classes for s in world])
+    diffusion.quick_attention(joint)
+    classes, instances = (np.stack([getattr(s, name) for s in world]) for name in ("classes", "instances"))
+    weights = diffusion.object_weight(instances).repeat_interleave(2, 0)
+    latents = diffusion.Latents(torch.randn(12, 16, 16, 16), weights, cell_masks(classes, instances, words), words)
     pairs = [
         (solved.decoder, autoencoder.loss(solved, images)),
         (segmenter, judges.segmenter_loss(segmenter, images, classes)),
         (clip, judges.clip_loss(clip, images, words)),
-        (joint, diffusion.loss(joint, latents, weights, words)),
+        (joint, diffusion.loss(joint, latents)),
     ]
     for model, terms in pairs:
         total = torch.stack(list(terms(draw()).values())).sum()
@@ -99,6 +101,21 @@ def test_every_loss_is_finite_and_reaches_its_model(images, world, solved):
         assert torch.isfinite(total)
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         assert sum(float(g.abs().sum()) for g in grads) > 0
+
+
+def test_a_stretched_line_is_an_interpolated_one():
+    lines = torch.randn(2, 3, 32, 32)
+    grow = judges.stretch(32, 128)
+    whole = torch.nn.functional.interpolate(lines, size=128, mode="bilinear", align_corners=False)
+    assert torch.allclose(grow[1::2] @ lines @ grow[::2].T, whole[..., 1::2, ::2], atol=1e-5)
+
+
+def test_mirrored_latents_have_mirrored_masks():
+    cells = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16), dtype=np.uint8)
+    data = diffusion.Latents(torch.zeros(4, 16, 16, 16), torch.ones(4, 16, 16), cells, [])
+    plain, mirrored = data.masks(np.array([2, 3]))
+    assert torch.equal(plain, torch.from_numpy(cells[1]).float() / 255)
+    assert torch.equal(mirrored, plain.flip(-1))
 
 
 def test_object_cells_weigh_more_and_the_mean_is_one():

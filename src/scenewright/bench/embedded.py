@@ -70,6 +70,7 @@ def measure(
         "seed": seed,
         "steps": steps,
         "model": model.identity()["sha256"][:12],
+        "dtype": model.identity()["dtype"],
         "judges": judges.identity,
     }
 

@@ -22,7 +22,7 @@ from scenewright.world.layouts import SETTINGS, scene_of
 
 RENDERS = "renders"  # the row of the scenes' own renders: what a perfect method would score with these judges
 DEFAULT_METHODS = (*METHODS, RENDERS)
-KEYS = ("method", "setting", "samples", "seed", "split", "steps", "reference", "parameters", "model", "judges")
+KEYS = ("method", "setting", "samples", "seed", "split", "steps", "reference", "parameters", "model", "dtype", "judges")
 COLUMNS = ("method", "setting", "miou", "miou_full", "miou_stuff", "fid", "clip", "seconds", "samples", "seed")
 _REFERENCE_OFFSET = 5_000_000  # far from the scenes that are drawn, inside the same split
 
@@ -107,6 +107,7 @@ def _identity(model: Model, judges: Judges, plan: Plan, method: str) -> Row:
         "reference": plan.reference,
         "parameters": _complete(model, plan, method),
         "model": model.identity()["sha256"][:12],
+        "dtype": model.identity()["dtype"],
         "judges": judges.identity,
     }
 

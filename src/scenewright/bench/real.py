@@ -18,7 +18,7 @@ from scenewright.scene import Scene
 from scenewright.world import class_of
 
 FOLDERS = ("densediffusion_layouts", "zestguide_layouts", "coco_val100_layouts")
-KEYS = ("method", "setting", "samples", "seed", "steps", "reference", "model", "judges")
+KEYS = ("method", "setting", "samples", "seed", "steps", "reference", "model", "dtype", "judges")
 SIZE = (128, 128)
 
 
@@ -116,6 +116,7 @@ def measure(
                 "steps": steps,
                 "reference": reference,
                 "model": model.identity()["sha256"][:12],
+                "dtype": model.identity()["dtype"],
                 "judges": judges.identity,
             }
             if known := rows.find(row):

@@ -20,6 +20,7 @@ def embedded(
     samples: int = 500,
     json: JsonFile = None,
     model: str = "embedded",
+    dtype: str = "float32",
     seed: int = 0,
     steps: int = 30,
     cards: Annotated[bool, Parameter(negative="")] = False,
@@ -34,6 +35,8 @@ def embedded(
         Where the figures go, as one JSON object; they are printed in any case.
     model
         Preset or folder of the model to measure.
+    dtype
+        Precision of its weights; bfloat16 is nearly twice as fast on processors that have it.
     seed
         Noise seed of the first picture.
     steps
@@ -47,7 +50,7 @@ def embedded(
     from scenewright.bench.scoring import Judges
 
     with progress("bench embedded", steps_of(samples)) as told:
-        figures = measure(load(model), Judges.embedded(), samples, seed, steps, told=told)
+        figures = measure(load(model, dtype), Judges.embedded(), samples, seed, steps, told=told)
     if json is not None:
         write_json(json, figures)
     if cards:
@@ -68,6 +71,7 @@ def layout(
     methods: str = "",
     split: str = "test",
     model: str = "embedded",
+    dtype: str = "float32",
     seed: int = 0,
     steps: int = 30,
     batch: int = 16,
@@ -90,6 +94,8 @@ def layout(
         test to report, validation to tune.
     model
         Preset or folder of the model to measure.
+    dtype
+        Precision of its weights; bfloat16 is nearly twice as fast on processors that have it.
     seed
         Noise seed of the first picture.
     steps
@@ -109,7 +115,7 @@ def layout(
     named = _listed(methods) or DEFAULT_METHODS
     plan = Plan(setting, samples, named, split, seed, steps, batch, reference, _parameters(set_ or ()))
     with progress(f"bench layout {setting}", steps_of(plan)) as told:
-        rows = list(measure(load(model), Judges.embedded(), plan, json, told))
+        rows = list(measure(load(model, dtype), Judges.embedded(), plan, json, told))
     print(table(rows, COLUMNS))
     return 0
 
@@ -120,6 +126,7 @@ def real(
     json: JsonFile = None,
     methods: str = "",
     model: str = "embedded",
+    dtype: str = "float32",
     seed: int = 0,
     steps: int = 30,
     batch: int = 16,
@@ -136,6 +143,8 @@ def real(
         Comma list of methods; all of them if empty.
     model
         Preset or folder of the model to measure.
+    dtype
+        Precision of its weights; bfloat16 is nearly twice as fast on processors that have it.
     seed
         Noise seed of the first picture.
     steps
@@ -150,7 +159,7 @@ def real(
     from scenewright.bench.scoring import Judges
     from scenewright.guidance import METHODS
 
-    loaded = load(model)
+    loaded = load(model, dtype)
     named = _listed(methods) or tuple(METHODS)
     parts = bench.collections(data, loaded)
     total = sum(len(part.scenes) for part in parts) * len(named)
@@ -178,6 +187,7 @@ def gallery(
     scenes: int = 8,
     setting: str = "few",
     model: str = "embedded",
+    dtype: str = "float32",
     seed: int = 0,
     steps: int = 30,
 ) -> int:
@@ -193,6 +203,8 @@ def gallery(
         Which segments condition the pictures: few, filtered or all.
     model
         Preset or folder of the model.
+    dtype
+        Precision of its weights; bfloat16 is nearly twice as fast on processors that have it.
     seed
         Noise seed of the first picture.
     steps
@@ -203,7 +215,7 @@ def gallery(
     from scenewright.bench.scoring import Judges
 
     with progress("gallery", scenes * (1 + len(COLUMNS))) as told:
-        miou = make(load(model), Judges.embedded(), out, scenes, setting, steps, seed, told)
+        miou = make(load(model, dtype), Judges.embedded(), out, scenes, setting, steps, seed, told)
     for method, value in miou.items():
         print(f"{COLUMNS[method]:30} mIoU {value:.3f}")
     print(f"sheet: {out / 'gallery.png'}")

@@ -23,6 +23,7 @@ def train(
     steps: int = 0,
     minutes: float = 0.0,
     start: Path | None = None,
+    compiled: Annotated[bool, Parameter(negative="")] = False,
     package_only: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Train NAME on the reference world and write it as an ordinary model folder under OUT.
@@ -30,7 +31,8 @@ def train(
     Rendered scenes and checkpoints live in the cache folder ($SCENEWRIGHT_CACHE); the same command resumes after a
     kill at any point. --minutes stops early (and a later call goes on), --steps changes the length of the run,
     --package-only writes the model of the latest checkpoint. --start FOLDER goes on from the models in a folder (those
-    of the package, say) where there is no checkpoint.
+    of the package, say) where there is no checkpoint. --compiled makes the embedded model's steps about a fifth faster
+    after two minutes of compiling; it needs a C++ compiler.
     """
     if not 500 <= scenes <= 1_000_000:
         raise UserError(f"{scenes} scenes do not suit training; give 500 to 1000000.")
@@ -49,7 +51,7 @@ def train(
             advance(f"{part} step {step} of {of}, loss {loss:.4f}", max(0, share - done.get(part, 0)))
             done[part] = share
 
-        shop = recipes.Workshop(folder, scenes, minutes or None, steps or None, start, say)
+        shop = recipes.Workshop(folder, scenes, minutes or None, steps or None, start, compiled, say)
         for part in ("autoencoder", "embedded", "segmenter", "clip") if name == "all" else (name,):
             _one(shop, part, target, package_only)
     print(target, file=sys.stderr)

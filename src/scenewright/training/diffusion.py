@@ -1,24 +1,26 @@
 """The embedded text encoder and U-Net, trained together on latents of the reference world.
 
 v-prediction (Salimans & Ho 2022, eq. D) with min-SNR weighting (Hang et al. 2023, gamma 5); captions are dropped 10 %
-of the time for classifier-free guidance.
+of the time for classifier-free guidance. Attention of phrases is grounded in their segments (see `grounding`).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from .fit import Draw, Recipe
+from .grounding import PlainAttention, outside_share, phrase_tokens
 from .words import LENGTH, said, tokenizer, vocabulary
 
-RECIPE = Recipe(steps=14000, batch=32, rate=8e-4, ema=0.9995, decay=0.3, warmup=300)
+RECIPE = Recipe(steps=14_000, batch=32, rate=8e-4, ema=0.9995, decay=0.45, warmup=300)
 CONTEXT = 128
+GROUNDING = 0.01  # weight of the grounding loss, which is about ten times the v-prediction loss
 
 
 def scheduler() -> DDIMScheduler:
@@ -70,9 +72,9 @@ def build_unet() -> UNet2DConditionModel:
 
 
 def quick_attention(model: "TextToLatent") -> None:
-    """Plain attention: on CPUs its backward is faster than that of the fused kernel at 256 tokens."""
+    """Plain attention, which can be watched and whose backward is fast on CPUs."""
     model.text.set_attn_implementation("eager")
-    model.unet.set_attn_processor(AttnProcessor())
+    model.unet.set_attn_processor(PlainAttention())  # type: ignore[arg-type]
 
 
 class TextToLatent(nn.Module):
@@ -82,8 +84,12 @@ class TextToLatent(nn.Module):
         super().__init__()
         self.text, self.unet = build_text_encoder(), build_unet()
 
-    def forward(self, x: Tensor, t: Tensor, ids: Tensor) -> Tensor:
-        return self.unet(x, t, encoder_hidden_states=self.text(ids)[0]).sample
+    def forward(self, x: Tensor, t: Tensor, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The prediction, and the cross-attention (N, cells, T) of each layer where `quick_attention` is set."""
+        seen: list[Tensor] = []
+        watched = {"seen": seen} if isinstance(next(iter(self.unet.attn_processors.values())), PlainAttention) else None
+        states = self.text(ids)[0]
+        return self.unet(x, t, encoder_hidden_states=states, cross_attention_kwargs=watched).sample, seen
 
 
 def object_weight(instances: np.ndarray, extra: float = 1.0) -> Tensor:
@@ -94,26 +100,52 @@ def object_weight(instances: np.ndarray, extra: float = 1.0) -> Tensor:
     return torch.from_numpy(weight / weight.mean()).float()
 
 
-def loss(model: Callable[..., Tensor], latents: Tensor, weights: Tensor, words: list[dict]):
-    """v-prediction loss. Row 2 i + 1 of `latents` is row 2 i mirrored; `words` has one entry per pair."""
+@dataclass(frozen=True)
+class Latents:
+    """What the U-Net learns from: rows 2 i and 2 i + 1 are scene i and its mirror image.
+
+    `z` (2 N, 16, 16, 16), `weights` (2 N, 16, 16), `cells` (N, MOST, 16, 16) uint8 of `cell_masks`, `words` N entries.
+    """
+
+    z: Tensor
+    weights: Tensor
+    cells: np.ndarray
+    words: list[dict]
+
+    def masks(self, rows: np.ndarray) -> Tensor:
+        """(len(rows), MOST, 16, 16) float32 share of each cell that each phrase covers."""
+        cells = [self.cells[row // 2][..., :: -1 if row % 2 else 1] for row in rows]
+        return torch.from_numpy(np.stack(cells)).float() / 255
+
+
+def loss(model: Callable[..., tuple[Tensor, list[Tensor]]], data: Latents):
+    """v-prediction loss, and grounding of the attention that the model shows."""
     split, bars = tokenizer(), scheduler().alphas_cumprod
+    phrases = {p["text"] for scene in data.words for p in scene["phrases"]}
+    tokens = {text: split(text, add_special_tokens=False)["input_ids"] for text in phrases}
 
     def terms(draw: Draw) -> dict[str, Tensor]:
-        rows = draw.rng.integers(len(latents), size=draw.batch)
-        texts = [said(words[row // 2], draw.rng) if draw.rng.random() > 0.1 else "" for row in rows]
-        ids = torch.tensor(split(texts, padding="max_length", truncation=True, max_length=LENGTH)["input_ids"]).to(
-            draw.device
-        )
-        x0 = latents[rows].float().to(draw.device)
+        rows = draw.rng.integers(len(data.z), size=draw.batch)
+        scenes = [data.words[row // 2] for row in rows]
+        texts = [said(scene, draw.rng) if draw.rng.random() > 0.1 else "" for scene in scenes]
+        ids = split(texts, padding="max_length", truncation=True, max_length=LENGTH)["input_ids"]
+        x0 = data.z[rows].float().to(draw.device)
         # Stratified time steps: each batch covers the whole range, which lowers the variance of the gradient.
         t = ((torch.arange(draw.batch) + torch.rand(draw.batch, generator=draw.noise)) / draw.batch * 1000).long()
         bar = bars[t].view(-1, 1, 1, 1).to(draw.device)
         eps = torch.randn(x0.shape, generator=draw.noise).to(draw.device)
         x = bar.sqrt() * x0 + (1 - bar).sqrt() * eps
         v = bar.sqrt() * eps - (1 - bar).sqrt() * x0
-        out = model(x, t.to(draw.device), ids).float()
+        out, seen = model(x, t.to(draw.device), torch.tensor(ids).to(draw.device))
         snr = bar / (1 - bar)
         scale = snr.clamp(max=5) / (snr + 1)
-        return {"v": (scale * weights[rows][:, None].to(draw.device) * (out - v).pow(2)).mean()}
+        weights = data.weights[rows][:, None].to(draw.device)
+        result = {"v": (scale * weights * (out.float() - v).square()).mean()}
+        if seen and GROUNDING:
+            spoken = [[tokens[p["text"]] for p in scene["phrases"]] for scene in scenes]
+            groups = np.stack([phrase_tokens(row, words) for row, words in zip(ids, spoken, strict=True)])
+            shares = outside_share(seen, torch.from_numpy(groups).to(draw.device), data.masks(rows).to(draw.device))
+            result["grounding"] = GROUNDING * shares
+        return result
 
     return terms

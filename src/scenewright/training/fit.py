@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,8 +39,9 @@ class Recipe:
     clip: float = 1.0
     save_minutes: float = 3.0
 
-    def rate_at(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / self.warmup)
+    def rate_at(self, step: int, begun: int = 0) -> float:
+        """The rate of a step of a run whose optimiser was new at step `begun`."""
+        rise = min(1.0, (step - begun + 1) / self.warmup)
         fall = min(1.0, (self.steps - step) / max(1.0, self.decay * self.steps)) if self.decay else 1.0
         return self.rate * rise * fall
 
@@ -58,9 +59,13 @@ class Draw:
 
 @dataclass
 class Progress:
-    """What has been done so far: written beside the weights, drawn into the model card."""
+    """What has been done so far: written beside the weights, drawn into the model card.
+
+    `begun` is the step at which the optimiser was new: 0, or where a run went on from finished weights.
+    """
 
     step: int = 0
+    begun: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -112,12 +117,14 @@ def fit(
     learned = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learned, recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True)
     average = Average(model, recipe.ema)
-    progress = _resume(folder, model, average, optimiser) or begin or Progress()
+    progress = _resume(folder, model, average, optimiser) or replace(
+        begin or Progress(), begun=begin.step if begin else 0
+    )
     clock = _Clock(progress.seconds)
     meter: list[dict[str, float]] = []
     while progress.step < recipe.steps:
-        meter.append(_step(model, loss, recipe, optimiser, accelerator, progress.step))
-        average.update(model, progress.step)
+        meter.append(_step(model, loss, recipe, optimiser, accelerator, progress))
+        average.update(model, progress.step - progress.begun)
         progress.step += 1
         progress.seconds = clock.spent()
         if progress.step % EVERY == 0:
@@ -163,16 +170,16 @@ def _step(
     recipe: Recipe,
     optimiser: torch.optim.Optimizer,
     accelerator: Accelerator,
-    step: int,
+    progress: Progress,
 ) -> dict[str, float]:
     """One update of the weights; returns the terms of the loss."""
     for group in optimiser.param_groups:
-        group["lr"] = recipe.rate_at(step)
+        group["lr"] = recipe.rate_at(progress.step, progress.begun)
     with accelerator.autocast():
-        terms = loss(_draw(recipe, step, accelerator.device))
+        terms = loss(_draw(recipe, progress.step, accelerator.device))
     total = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(total):
-        raise FloatingPointError(f"the loss became {total.item()} at step {step}; lower the rate")
+        raise FloatingPointError(f"the loss became {total.item()} at step {progress.step}; lower the rate")
     accelerator.backward(total)
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     optimiser.step()
@@ -199,6 +206,7 @@ def _save(
     tensors = {f"model/{k}": v.detach().cpu().clone() for k, v in model.state_dict().items()}
     tensors |= {f"average/{k}": v.cpu().clone() for k, v in average.shadow.items()}
     tensors |= {f"optimiser/{k}": v.cpu() for k, v in _moments(optimiser).items()}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     part = folder / "checkpoint.part"
     # One file holds weights and progress together, so that a kill between two renames cannot tear them apart.
     save_file(tensors, part, metadata={"progress": json.dumps(asdict(progress))})
@@ -216,10 +224,13 @@ def _resume(folder: Path, model: nn.Module, average: Average, optimiser: torch.o
     for name, value in average.shadow.items():
         value.copy_(tensors[f"average/{name}"])
     state: dict[int, dict[str, Tensor]] = {}
+    learned = [p.detach() for group in optimiser.param_groups for p in group["params"]]
     for key, value in tensors.items():
         if key.startswith("optimiser/"):
             _, name, index = key.split("/")
-            state.setdefault(int(index), {})[name] = value
+            like = learned[int(index)]  # fused steps want moments laid out in memory as their weights are
+            same = value.shape == like.shape
+            state.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(value) if same else value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
     return progress_of(path)

@@ -21,6 +21,7 @@ from ..world import cache
 from . import autoencoder, diffusion, judges
 from .card import write_card
 from .fit import Progress, Recipe, fit, progress_of
+from .grounding import cell_masks
 from .words import tokenizer, write_tokenizer
 
 MODEL_OF = {"autoencoder": "embedded", "diffusion": "embedded", "segmenter": "segmenter", "clip": "clip"}
@@ -34,6 +35,7 @@ class Workshop:
     """Where a training run reads and writes: `scenes` training scenes, checkpoints under `folder`.
 
     `start` is a folder of finished models; where there is no checkpoint, a run goes on from their weights.
+    `compiled` runs the U-Net through `torch.compile`, which needs a C++ compiler on CPUs.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Workshop:
     minutes: float | None = None
     steps: int | None = None
     start: Path | None = None
+    compiled: bool = False
     say: Say = lambda name, step, steps, seconds: None
 
     def data(self) -> cache.Rendered:
@@ -83,9 +86,10 @@ def solved(data: cache.Rendered) -> AutoencoderTiny:
     return model
 
 
-def latents(shop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (2 N, 16, 16, 16) float16 of every scene and its mirror image, and loss weights; kept on disk."""
+def latents(shop: Workshop) -> diffusion.Latents:
+    """Latents of every scene and its mirror image, loss weights and the cells of phrases; kept on disk."""
     path = shop.folder / "train" / f"latents-{cache.recipe()}-{shop.scenes}.safetensors"
+    words = cache.words(shop.shards())
     if not path.exists():
         data = shop.data()
         model, _ = decoder_of(shop)
@@ -94,23 +98,24 @@ def latents(shop: Workshop) -> tuple[torch.Tensor, torch.Tensor]:
         )
         weight = diffusion.object_weight(data.instances)
         weights = torch.stack([weight, weight.flip(-1)], 1)
+        cells = torch.from_numpy(cell_masks(data.classes, data.instances, words))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        save_file({"z": both.flatten(0, 1).half().contiguous(), "w": weights.flatten(0, 1).contiguous()}, part)
+        save_file({"z": both.flatten(0, 1).half(), "w": weights.flatten(0, 1).contiguous(), "cells": cells}, part)
         part.replace(path)
     file = load_file(path)
-    return file["z"], file["w"]
+    return diffusion.Latents(file["z"], file["w"], file["cells"].numpy(), words)
 
 
 def train_embedded(shop: Workshop) -> None:
     """Text encoder and U-Net together; the autoencoder must have been trained."""
-    z, w = latents(shop)
-    words = cache.words(shop.shards())
     model = diffusion.TextToLatent()
     model.text = shop.begun("diffusion", CLIPTextModel, "text_encoder") or model.text
     model.unet = shop.begun("diffusion", UNet2DConditionModel, "unet") or model.unet
     diffusion.quick_attention(model)
-    shop.fit("diffusion", model, diffusion.loss(model, z, w, words), diffusion.RECIPE)
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    call = torch.compile(model) if shop.compiled else model
+    shop.fit("diffusion", model, diffusion.loss(call, latents(shop)), diffusion.RECIPE)
 
 
 def package_embedded(shop: Workshop, folder: Path) -> None:
