@@ -125,3 +125,10 @@ def test_object_cells_weigh_more_and_the_mean_is_one():
     assert weight.shape == (1, 16, 16)
     assert weight.mean().item() == pytest.approx(1)
     assert weight[0, 0, 0].item() == pytest.approx(2 * weight[0, 15, 0].item())
+
+
+def test_the_schedule_ends_in_pure_noise_and_spends_its_steps_where_something_shows():
+    bars = diffusion.scheduler().alphas_cumprod
+    assert bars[-1] < 1e-4
+    assert bars[0] > 0.999
+    assert bars[500] == pytest.approx(0.5, abs=0.02)

@@ -1,4 +1,7 @@
-"""Model cards: what a model is, what it saw, how it learned, how it scores. One README.md per model folder."""
+"""Model cards: what a model is, what it saw, how it learned, how it scores. One README.md per model folder.
+
+`training.json` may hold `notes`, written by hand, about what befell one set of weights.
+"""
 
 import json
 from dataclasses import asdict
@@ -10,7 +13,9 @@ from ..world.compose import TRAIN
 from .fit import Progress, Recipe
 
 _WHAT = {
-    "embedded": "Text to a 128x128 picture of the reference world; a diffusers `StableDiffusionPipeline` folder.",
+    "embedded": "Text to a 128x128 picture of the reference world; a diffusers `StableDiffusionPipeline` folder. In "
+    "training the cross-attention of a phrase is asked to lie in its segment (TokenCompose; the rows of the curve that "
+    "have a `grounding` term), so it knows where its words are better than a model that saw captions only.",
     "segmenter": "Judge: picture to the 40 classes of the reference world; a transformers Segformer.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
@@ -61,6 +66,7 @@ def _text(facts: dict, scores: dict[str, float]) -> str:
     ]
     lines += ["Parameters: " + ", ".join(f"{part} {count:,}" for part, count in facts["parameters"].items()) + ".", ""]
     lines += [f"Rebuild: `scenewright train {facts['name']}`.", ""]
+    lines += [line for note in facts.get("notes", ()) for line in (note, "")]
     for part, run in facts["parts"].items():
         recipe, progress = run["recipe"], run["progress"]
         lines += [f"## Training: {part}", ""]
@@ -90,6 +96,10 @@ def _curve(curve: list[dict[str, float]], points: int = 12) -> list[str]:
         return []
     every = max(1, len(curve) // points)
     rows = curve[every - 1 :: every]
-    keys = list(rows[0])
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     table = ["| " + " | ".join(keys) + " |", "| " + " | ".join("---" for _ in keys) + " |"]
-    return [*table, *("| " + " | ".join(f"{row[key]:g}" for key in keys) + " |" for row in rows), ""]
+    return [
+        *table,
+        *("| " + " | ".join(f"{row[key]:g}" if key in row else "-" for key in keys) + " |" for row in rows),
+        "",
+    ]

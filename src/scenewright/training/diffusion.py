@@ -24,12 +24,14 @@ GROUNDING = 0.01  # weight of the grounding loss, which is about ten times the v
 
 
 def scheduler() -> DDIMScheduler:
-    """A linear schedule whose last level is almost pure noise, so that dark and bright scenes both start fairly."""
+    """The cosine schedule (Nichol & Dhariwal 2021, eq. 17), whose last level is pure noise.
+
+    These latents are small (16 cells a side, standard deviations down to 0.37): under a linear schedule the upper half
+    of the time steps shows nothing but noise, so it teaches nothing, and guidance there has nothing to move.
+    """
     return DDIMScheduler(
         1000,
-        1e-4,
-        0.02,
-        "linear",
+        beta_schedule="squaredcos_cap_v2",
         clip_sample=False,
         steps_offset=1,
         set_alpha_to_one=True,
