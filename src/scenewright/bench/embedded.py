@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenewright.bench.drawing import SPLITS, Told, draw, renders, silent
-from scenewright.bench.scoring import GROUND_AND_SKY, OBJECTS, Judges
+from scenewright.bench.scoring import GROUND_AND_SKY, OBJECTS, Judges, identities
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.metrics.layout import Confusion, mean_iou
@@ -69,9 +69,7 @@ def measure(
         "samples": samples,
         "seed": seed,
         "steps": steps,
-        "model": model.identity()["sha256"][:12],
-        "dtype": model.identity()["dtype"],
-        "judges": judges.identity,
+        **identities(model, judges),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from scenewright.bench.drawing import SPLITS, Told, draw, renders, silent
 from scenewright.bench.rows import Row, Rows
-from scenewright.bench.scoring import Judges, scores
+from scenewright.bench.scoring import Judges, identities, scores
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.guidance import METHODS, canonical
@@ -106,9 +106,7 @@ def _identity(model: Model, judges: Judges, plan: Plan, method: str) -> Row:
         "steps": plan.steps,
         "reference": plan.reference,
         "parameters": _complete(model, plan, method),
-        "model": model.identity()["sha256"][:12],
-        "dtype": model.identity()["dtype"],
-        "judges": judges.identity,
+        **identities(model, judges),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from scenewright.bench.drawing import Told, draw, silent
 from scenewright.bench.layout import reference_features
 from scenewright.bench.rows import Row, Rows
-from scenewright.bench.scoring import Judges, scores
+from scenewright.bench.scoring import Judges, identities, scores
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.guidance import METHODS, canonical
@@ -115,9 +115,7 @@ def measure(
                 "seed": seed,
                 "steps": steps,
                 "reference": reference,
-                "model": model.identity()["sha256"][:12],
-                "dtype": model.identity()["dtype"],
-                "judges": judges.identity,
+                **identities(model, judges),
             }
             if known := rows.find(row):
                 yield known

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from scenewright.denoiser import Model
 from scenewright.metrics.layout import LayoutScore
 from scenewright.metrics.objects import ids
 from scenewright.metrics.quality import Gaussian, clip_scores, frechet_distance
@@ -32,6 +33,12 @@ class Judges:
         judges.segmenter()
         judges.clip()  # both are read now, so that a missing one is said before any work
         return cls(judges.segment, judges.clip_image_features, judges.clip_text_features, judges.identity())
+
+
+def identities(model: Model, judges: Judges) -> dict[str, str]:
+    """What drew and what judged a result: weights, precision, judges."""
+    own = model.identity()
+    return {"model": own["sha256"][:12], "dtype": own["dtype"], "judges": judges.identity}
 
 
 def asked_for(scene: Scene, size: tuple[int, int]) -> np.ndarray:

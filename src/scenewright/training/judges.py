@@ -1,5 +1,7 @@
 """The two judges, which never guide: a Segformer on the world's classes, and a small CLIP."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +46,8 @@ def segmenter_loss(model: SegformerForSemanticSegmentation, images: np.ndarray, 
     Noise, blur and contrast vary: drawn pictures are never clean. Objects change colour now and then, so that the
     judge knows a kind in colours that training scenes never show it in.
     """
-    weights = torch.tensor([OBJECT_WEIGHT if name in KINDS else 1.0 for name in CLASSES])
+    is_object = torch.tensor([name in KINDS for name in CLASSES])
+    weights = torch.where(is_object, OBJECT_WEIGHT, 1.0)
 
     def terms(draw: Draw) -> dict[str, Tensor]:
         rows = draw.rng.integers(len(images), size=draw.batch)
@@ -52,7 +55,7 @@ def segmenter_loss(model: SegformerForSemanticSegmentation, images: np.ndarray, 
         if draw.rng.random() < 0.5:
             x, y = x.flip(-1), y.flip(-1)
         if draw.rng.random() < 0.3:
-            thing = (weights.to(draw.device)[y] > 1)[:, None]
+            thing = is_object.to(draw.device)[y][:, None]
             x = torch.where(thing, x[:, draw.rng.permutation(3)], x)
         logits = model(pixel_values=_worn(x, draw)).logits.float()
         top, left = draw.rng.integers(2, size=2)
@@ -63,6 +66,7 @@ def segmenter_loss(model: SegformerForSemanticSegmentation, images: np.ndarray, 
     return terms
 
 
+@cache
 def stretch(short: int, long: int) -> Tensor:
     """(long, short) matrix that resizes a line as bilinear `F.interpolate` does; its rows can be taken apart."""
     return F.interpolate(torch.eye(short)[None], size=long, mode="linear", align_corners=False)[0].T

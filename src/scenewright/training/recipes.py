@@ -88,7 +88,7 @@ def solved(data: cache.Rendered) -> AutoencoderTiny:
 
 def latents(shop: Workshop) -> diffusion.Latents:
     """Latents of every scene and its mirror image, loss weights and the cells of phrases; kept on disk."""
-    path = shop.folder / "train" / f"latents-{cache.recipe()}-{shop.scenes}.safetensors"
+    path = shop.folder / "train" / f"latents-with-cells-{cache.recipe()}-{shop.scenes}.safetensors"
     words = cache.words(shop.shards())
     if not path.exists():
         data = shop.data()
