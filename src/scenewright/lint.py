@@ -159,7 +159,7 @@ def _words(scene: Scene, model: ModelFacts) -> Iterator[Finding]:
         unknown = model.unknown_words(segment.text)
         if unknown:
             mend = "say it in words the model knows, or name a model that knows them (--model)"
-            message = f"the model does not know {_listed(unknown)} in {label}"
+            message = f"the model does not know {_listed(unknown)} in {label}; a segment of unknown words is not placed"
             yield Finding("unknown-words", Severity.WARNING, i, message, mend)
         if not phrase_spans(scene.caption, segment.text):
             message = f"the caption does not say {segment.text!r} of segment {i}"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import tokenizer
-from scenewright.backends.phrases import compose, cut, offsets, tokens, unknown_words
+from scenewright.backends.phrases import compose, cut, offsets, says_something, tokens, unknown_words
 
 
 def found(caption: str, *texts: str) -> list[list[str]]:
@@ -73,3 +73,10 @@ def test_cutting_gives_the_tokens_of_truncation() -> None:
 
 def test_unknown_words_are_named_once() -> None:
     assert unknown_words(tokenizer(), "a Zebra and a zebra dog, Zebra") == ["Zebra", "zebra"]
+
+
+def test_words_that_say_something() -> None:
+    words = tokenizer()
+    assert says_something(words, "a zebra dog")
+    assert not says_something(words, "a Zebra")
+    assert not says_something(words, " ")

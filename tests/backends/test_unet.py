@@ -106,6 +106,14 @@ def test_segments_without_words_or_pixels_are_not_present(tiny_model: UNetModel)
     assert tiny_model.encode(scene).present.tolist() == [[False, False, True]]
 
 
+def test_segments_of_unknown_words_alone_are_not_present(tiny_model: UNetModel) -> None:
+    """They share one token, so they would pull the same attention to two places."""
+    left = np.zeros((32, 32), np.float32)
+    left[:, :16] = 1
+    segments = [Segment(left, "a zebra"), Segment(1 - left, "zeppelin"), Segment(left, "zebra dog")]
+    assert tiny_model.encode(Scene("a dog", tuple(segments), (32, 32))).present.tolist() == [[False, False, True]]
+
+
 def test_a_phrase_past_the_token_limit_is_said(tiny_model: UNetModel) -> None:
     scene = Scene("a dog and " * 10 + "a tree", (Segment(np.ones((4, 4), np.float32), "tree"),), (4, 4))
     with pytest.raises(UserError, match=r"segment 1 \('tree'\) lies past .* 24 tokens"):

@@ -1,12 +1,12 @@
 """Tuned strengths are defaults of one model, and only of that one."""
 
 from scenewright.guidance import METHODS, build, parameters
-from scenewright.guidance.tuned import TUNED
+from scenewright.guidance.tuned import TOGETHER, TUNED
 
 
 def test_every_tuned_name_is_a_parameter_of_some_method():
     known = {name for method in METHODS for name in parameters(method)}
-    assert all(name in known for table in TUNED.values() for name in table)
+    assert all(name in known for table in (*TUNED.values(), *TOGETHER.values()) for name in table)
 
 
 def test_other_models_keep_the_published_values():
@@ -17,7 +17,11 @@ def test_other_models_keep_the_published_values():
 def test_tuned_defaults_build_and_are_told():
     for method in METHODS:
         values = parameters(method, "embedded")
-        assert {name: values[name] for name in TUNED["embedded"] if name in values} == {
-            name: value for name, value in TUNED["embedded"].items() if name in values
-        }
+        wanted = TUNED["embedded"] | TOGETHER.get(("embedded", method), {})
+        assert all(values[name] == value for name, value in wanted.items() if name in values)
         assert build(method, **values)
+
+
+def test_a_combination_may_have_its_own_values_in_any_order():
+    alone, both = parameters("paint", "embedded"), parameters("paint+zest", "embedded")
+    assert both["paint.weight"] == TOGETHER["embedded", "zest+paint"]["paint.weight"] != alone["paint.weight"]

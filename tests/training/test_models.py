@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from scenewright.training import autoencoder, diffusion, judges
+from scenewright.training import autoencoder, diffusion, judges, recognition
 from scenewright.training.fit import Draw
 from scenewright.training.grounding import cell_masks
 from scenewright.training.words import SPECIAL_CLIP, said, tokenizer, vocabulary
-from scenewright.world import render
+from scenewright.world import CLASS_ID, CLASSES, render
 from scenewright.world.cache import words_of
 
 
@@ -87,13 +87,16 @@ def test_every_loss_is_finite_and_reaches_its_model(images, world, solved):
     segmenter, clip, joint = judges.build_segmenter(), judges.build_clip(), diffusion.TextToLatent()
     diffusion.quick_attention(joint)
     classes, instances = (np.stack([getattr(s, name) for s in world]) for name in ("classes", "instances"))
-    weights = diffusion.object_weight(instances).repeat_interleave(2, 0)
-    latents = diffusion.Latents(torch.randn(12, 16, 16, 16), weights, cell_masks(classes, instances, words), words)
+    coarse = classes[:, 2::4, 2::4]
+    cells, weights = cell_masks(classes, instances, words), diffusion.object_weight(coarse)
+    latents = diffusion.Latents(torch.randn(12, 16, 16, 16), weights, cells, words, coarse)
+    reader = recognition.Reader()
     pairs = [
         (solved.decoder, autoencoder.loss(solved, images)),
         (segmenter, judges.segmenter_loss(segmenter, images, classes)),
         (clip, judges.clip_loss(clip, images, words)),
-        (joint, diffusion.loss(joint, latents)),
+        (reader, recognition.reader_loss(reader, latents.z, coarse)),
+        (joint, diffusion.loss(joint, latents, recognition.Reader().requires_grad_(False))),
     ]
     for model, terms in pairs:
         total = torch.stack(list(terms(draw()).values())).sum()
@@ -112,19 +115,53 @@ def test_a_stretched_line_is_an_interpolated_one():
 
 def test_mirrored_latents_have_mirrored_masks():
     cells = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16), dtype=np.uint8)
-    data = diffusion.Latents(torch.zeros(4, 16, 16, 16), torch.ones(4, 16, 16), cells, [])
+    data = diffusion.Latents(torch.zeros(4, 16, 16, 16), torch.ones(4, 16, 16), cells, [], np.zeros(0))
     plain, mirrored = data.masks(np.array([2, 3]))
     assert torch.equal(plain, torch.from_numpy(cells[1]).float() / 255)
     assert torch.equal(mirrored, plain.flip(-1))
 
 
 def test_object_cells_weigh_more_and_the_mean_is_one():
-    instances = np.zeros((1, 128, 128), np.uint8)
-    instances[0, :64] = 1
-    weight = diffusion.object_weight(instances)
-    assert weight.shape == (1, 16, 16)
-    assert weight.mean().item() == pytest.approx(1)
-    assert weight[0, 0, 0].item() == pytest.approx(2 * weight[0, 15, 0].item())
+    classes = np.full((1, 32, 32), CLASS_ID["sky"])
+    classes[0, :8, :16] = CLASS_ID["car"]
+    plain, mirrored = diffusion.object_weight(classes)
+    assert torch.equal(mirrored, plain.flip(-1))
+    assert plain.mean().item() == pytest.approx(1)
+    assert plain[0, 0].item() == pytest.approx(4 * plain[15, 15].item())
+
+
+def test_what_is_recognised_costs_nothing_and_objects_cost_most():
+    classes = torch.full((1, 32, 32), CLASS_ID["sky"])
+    classes[0, :16] = CLASS_ID["car"]
+    right = torch.nn.functional.one_hot(classes, len(CLASSES)).permute(0, 3, 1, 2) * 50.0
+    no_sky, no_car = right.clone(), right.clone()
+    no_sky[:, :, 16:] = no_car[:, :, :16] = 0
+    costs = [recognition.unlike(logits, classes).item() for logits in (right, no_sky, no_car)]
+    assert costs[0] == pytest.approx(0, abs=1e-6)
+    assert costs[2] == pytest.approx(3 * costs[1])
+
+
+def test_what_is_read_right_is_let_be_when_focused():
+    classes = torch.full((1, 32, 32), CLASS_ID["sky"])
+    near = torch.nn.functional.one_hot(classes, len(CLASSES)).permute(0, 3, 1, 2) * 8.0
+    wrong = near.flip(1)
+    eased, kept = (recognition.unlike(x, classes, focus=2) / recognition.unlike(x, classes) for x in (near, wrong))
+    assert eased.item() < 1e-3
+    assert kept.item() == pytest.approx(1, abs=0.01)
+
+
+def test_noised_latents_come_clean_again():
+    bars, z = diffusion.scheduler().alphas_cumprod, torch.randn(4, 16, 16, 16)
+    batch = diffusion.noised(z, bars, draw())
+    assert torch.allclose(batch.clean(batch.v), z, atol=1e-5)
+    assert batch.t.tolist() == sorted(batch.t.tolist())
+
+
+def test_classes_are_mirrored_as_latents_are():
+    classes = np.random.default_rng(0).integers(0, 41, (2, 32, 32), dtype=np.uint8)
+    plain, flipped = recognition.mirrored(classes, np.array([2, 3]))
+    assert torch.equal(plain, torch.from_numpy(classes[1]).long())
+    assert torch.equal(flipped, plain.flip(-1))
 
 
 def test_the_schedule_ends_in_pure_noise_and_spends_its_steps_where_something_shows():

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from scenewright.errors import UserError
 
 Span = tuple[int, int]
+_ARTICLES = {"a", "an", "the"}
 
 
 class Prompt(NamedTuple):
@@ -88,6 +89,17 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     words = [text[start:end] for token, (start, end) in pairs if token == tokenizer.unk_token_id]
     return list(dict.fromkeys(word for word in words if word.strip()))
+
+
+def says_something(tokenizer: Any, text: str) -> bool:
+    """Whether the text has a word besides articles that the tokenizer knows.
+
+    All unknown words share one token, so segments of nothing else would pull the same attention to different places.
+    """
+    unknown = {word.lower() for word in unknown_words(tokenizer, text)}
+    if not unknown:
+        return bool(text.strip())
+    return any(word not in unknown | _ARTICLES for word in re.findall(r"\w+", text.lower()))
 
 
 def _overlap(a: Span, b: Span) -> bool:

@@ -18,7 +18,7 @@ from scenewright.backends import phrases
 from scenewright.backends.seeded import drawn
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
-from scenewright.scene import Scene
+from scenewright.scene import Scene, Segment
 from scenewright.schedule import Level, VPSchedule
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class UNetModel:
         """Encode a scene: phrases are found in the caption by tokenizer offsets, missing ones appended; masks are
         brought to the picture's size.
 
-        A segment with an empty text or mask is not `present`. Raises UserError when a phrase lies past the token limit.
+        A segment with an empty text or mask, or of words the model does not know, is not `present`. Raises UserError
+        when a phrase lies past the token limit.
         """
         prompt = phrases.compose(scene.caption, [segment.text for segment in scene.segments])
         text = phrases.cut(self.pipeline.tokenizer, prompt.text, self._limit)
@@ -127,13 +128,16 @@ class UNetModel:
             groups=self._groups(prompt, text, states.shape[1])[None].to(self.device),
             masks=(torch.cat(resized) if resized else torch.zeros(0, *picture))[None].to(self.device),
             strengths=strengths.reshape(1, count).to(self.device),
-            present=torch.tensor([[bool(s.text.strip() and s.mask.any()) for s in scene.segments]], device=self.device)
+            present=torch.tensor([self._drawable(segment) for segment in scene.segments], device=self.device)
             .reshape(1, count)
             .bool(),
             texts=(tuple(segment.text for segment in scene.segments),),
             prompts=(text,),
             appended=(prompt.appended,),
         )
+
+    def _drawable(self, segment: Segment) -> bool:
+        return bool(segment.mask.any()) and phrases.says_something(self.pipeline.tokenizer, segment.text)
 
     def _groups(self, prompt: phrases.Prompt, text: str, length: int) -> Tensor:
         """Token membership (K, T) of each segment's phrase."""

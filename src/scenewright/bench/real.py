@@ -20,6 +20,7 @@ from scenewright.world import class_of
 FOLDERS = ("densediffusion_layouts", "zestguide_layouts", "coco_val100_layouts")
 KEYS = ("method", "setting", "samples", "seed", "steps", "reference", "model", "dtype", "judges")
 SIZE = (128, 128)
+REFERENCE = 1000  # renders that FID compares with
 
 
 @dataclass
@@ -86,6 +87,11 @@ def collections(data: Path, model: Model, told: Told = silent) -> list[Collectio
     return [collect(folder, model, told) for folder in found]
 
 
+def steps_of(parts: Sequence[Collection], methods: Sequence[str]) -> int:
+    """How often `told` is called: renders and pictures."""
+    return REFERENCE + sum(len(part.scenes) for part in parts) * len(methods)
+
+
 def measure(
     model: Model,
     judges: Judges,
@@ -96,7 +102,7 @@ def measure(
     seed: int = 0,
     steps: int = 30,
     batch: int = 16,
-    reference: int = 1000,
+    reference: int = REFERENCE,
     told: Told = silent,
 ) -> Iterator[Row]:
     """One row per folder and method, as in `bench layout`, with the folder as setting; rows in the file are kept.

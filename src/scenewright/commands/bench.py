@@ -162,8 +162,7 @@ def real(
     loaded = load(model, dtype)
     named = _listed(methods) or tuple(METHODS)
     parts = bench.collections(data, loaded)
-    total = sum(len(part.scenes) for part in parts) * len(named)
-    with progress("bench real", total) as told:
+    with progress("bench real", bench.steps_of(parts, named)) as told:
         rows = list(
             bench.measure(
                 loaded, Judges.embedded(), parts, json, methods=named, seed=seed, steps=steps, batch=batch, told=told

@@ -100,7 +100,7 @@ def parameters(method: str, model: str = "") -> dict[str, Any]:
         for kind in _PARTS[part]
         for spec in fields(kind)
     }
-    return published | tuned(model, published)
+    return published | tuned(model, canonical(method), published)
 
 
 def _place(key: str, names: tuple[str, ...]) -> tuple[str, str]:

@@ -13,9 +13,11 @@ from ..world.compose import TRAIN
 from .fit import Progress, Recipe
 
 _WHAT = {
-    "embedded": "Text to a 128x128 picture of the reference world; a diffusers `StableDiffusionPipeline` folder. In "
-    "training the cross-attention of a phrase is asked to lie in its segment (TokenCompose; the rows of the curve that "
-    "have a `grounding` term), so it knows where its words are better than a model that saw captions only.",
+    "embedded": "Text to a 128x128 picture of the reference world; a diffusers `StableDiffusionPipeline` folder. Two "
+    "things in its training make it unlike a model that saw captions only. The cross-attention of a phrase is asked to "
+    "lie in its segment (TokenCompose; rows of the curve with a `grounding` term), so it knows better where its words "
+    "are. And what it predicts must be recognisable to a small network that reads classes from latents (rows with a "
+    "`recognition` term), so its objects are found more often than their shapes deserve.",
     "segmenter": "Judge: picture to the 40 classes of the reference world; a transformers Segformer.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }

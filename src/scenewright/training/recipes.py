@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPTextModel, SegformerForSemanticSegmentat
 
 from ..errors import UserError
 from ..world import cache
-from . import autoencoder, diffusion, judges
+from . import autoencoder, diffusion, judges, recognition
 from .card import write_card
 from .fit import Progress, Recipe, fit, progress_of
 from .grounding import cell_masks
@@ -87,7 +87,7 @@ def solved(data: cache.Rendered) -> AutoencoderTiny:
 
 
 def latents(shop: Workshop) -> diffusion.Latents:
-    """Latents of every scene and its mirror image, loss weights and the cells of phrases; kept on disk."""
+    """Latents of every scene and its mirror image and the cells of phrases, kept on disk; classes and loss weights."""
     path = shop.folder / "train" / f"latents-with-cells-{cache.recipe()}-{shop.scenes}.safetensors"
     words = cache.words(shop.shards())
     if not path.exists():
@@ -96,15 +96,14 @@ def latents(shop: Workshop) -> diffusion.Latents:
         both = torch.stack(
             [autoencoder.encode(model, data.image), autoencoder.encode(model, data.image[:, :, ::-1].copy())], 1
         )
-        weight = diffusion.object_weight(data.instances)
-        weights = torch.stack([weight, weight.flip(-1)], 1)
         cells = torch.from_numpy(cell_masks(data.classes, data.instances, words))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        save_file({"z": both.flatten(0, 1).half(), "w": weights.flatten(0, 1).contiguous(), "cells": cells}, part)
+        save_file({"z": both.flatten(0, 1).half(), "cells": cells}, part)
         part.replace(path)
     file = load_file(path)
-    return diffusion.Latents(file["z"], file["w"], file["cells"].numpy(), words)
+    classes = cache.column(shop.shards(), "classes", 128 // recognition.SIDE)
+    return diffusion.Latents(file["z"], diffusion.object_weight(classes), file["cells"].numpy(), words, classes)
 
 
 def train_embedded(shop: Workshop) -> None:
@@ -115,7 +114,17 @@ def train_embedded(shop: Workshop) -> None:
     diffusion.quick_attention(model)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     call = torch.compile(model) if shop.compiled else model
-    shop.fit("diffusion", model, diffusion.loss(call, latents(shop)), diffusion.RECIPE)
+    data = latents(shop)
+    shop.fit("diffusion", model, diffusion.loss(call, data, reader_of(shop, data)), diffusion.RECIPE)
+
+
+def reader_of(shop: Workshop, data: diffusion.Latents) -> recognition.Reader:
+    """The frozen network that recognises what the U-Net predicts, trained in a few minutes where it is missing."""
+    model = recognition.Reader()
+    folder, steps = shop.folder / "train" / "reader", recognition.READER.steps
+    report = lambda progress, means: shop.say("reader", progress.step, steps, sum(means.values()))  # noqa: E731
+    fit(model, recognition.reader_loss(model, data.z, data.classes), recognition.READER, folder, report=report)
+    return model.requires_grad_(False)
 
 
 def package_embedded(shop: Workshop, folder: Path) -> None:

@@ -107,12 +107,16 @@ def _write(path: Path, arrays: dict[str, np.ndarray], words: list[dict]) -> None
 
 def load(shards: list[Path]) -> Rendered:
     """All shards in one piece. Only arrays and JSON are read, never pickles."""
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
+    return Rendered(*(column(shards, name) for name in _ARRAYS), words=words(shards))  # type: ignore[arg-type]
+
+
+def column(shards: list[Path], name: str, every: int = 1) -> np.ndarray:
+    """One array of all shards, at every `every`-th pixel of its rows and columns (from the middle of each step)."""
+    parts = []
     for path in shards:
         with np.load(path, allow_pickle=False) as file:
-            for name in _ARRAYS:
-                columns[name].append(file[name])
-    return Rendered(*(np.concatenate(columns[name]) for name in _ARRAYS), words=words(shards))  # type: ignore[arg-type]
+            parts.append(file[name][:, every // 2 :: every, every // 2 :: every].copy())
+    return np.concatenate(parts)
 
 
 def words(shards: list[Path]) -> list[dict]:
