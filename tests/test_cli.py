@@ -214,7 +214,10 @@ def test_ctrl_c_leaves_whole_pictures_and_the_run_resumes(file: Path, tiny: list
     out = tmp_path / "out"
     arguments = ["generate", str(file), "-o", str(out), "--guidance", "none", "--count", "1000", *tiny]
     command = [sys.executable, "-m", "scenewright.cli", *arguments]
+    # A job that a shell put in the background ignores Ctrl-C, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while len(list(out.glob("*.png"))) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
