@@ -16,7 +16,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..world.vocabulary import CLASSES, KINDS
+from .classes import IS_OBJECT
 from .fit import Draw, Recipe
 from .grounding import PlainAttention, outside_share, phrase_tokens
 from .recognition import Reader, mirrored, unlike
@@ -103,7 +103,7 @@ def object_weight(classes: np.ndarray, extra: float = 3.0) -> Tensor:
     """(2 N, 16, 16) loss weights with mean 1 of (N, 32, 32) classes and their mirror images: cells that show an object
     count (1 + extra) times a cell that does not. Ground and sky are learned early, objects are not.
     """
-    thing = np.isin(classes, [i for i, name in enumerate(CLASSES) if name in KINDS])
+    thing = IS_OBJECT.numpy()[classes]
     weight = 1 + extra * torch.from_numpy(thing.reshape(len(classes), 16, 2, 16, 2).mean((2, 4))).float()
     return torch.stack([weight, weight.flip(-1)], 1).flatten(0, 1) / weight.mean()
 
@@ -124,8 +124,7 @@ class Latents:
 
     def masks(self, rows: np.ndarray) -> Tensor:
         """(len(rows), MOST, 16, 16) float32 share of each cell that each phrase covers."""
-        cells = [self.cells[row // 2][..., :: -1 if row % 2 else 1] for row in rows]
-        return torch.from_numpy(np.stack(cells)).float() / 255
+        return mirrored(self.cells, rows).float() / 255
 
 
 class Noised(NamedTuple):

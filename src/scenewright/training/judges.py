@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, SegformerConfig, SegformerForSemanticSegmentation
 
-from ..world.vocabulary import CLASSES, KINDS
+from ..world.vocabulary import CLASSES
 from .autoencoder import pixels
+from .classes import CLASS_WEIGHTS, IS_OBJECT
 from .fit import Draw, Recipe
 from .words import LENGTH, SPECIAL_CLIP, said, tokenizer, vocabulary
 
 SEGMENTER = Recipe(steps=18_000, batch=16, rate=1.2e-3, decay=0.6, ema=0.998)
-OBJECT_WEIGHT = 3.0
 CLIP = Recipe(steps=3500, batch=64, rate=8e-4, decay=0.6, ema=0.998)
 
 
@@ -46,8 +46,6 @@ def segmenter_loss(model: SegformerForSemanticSegmentation, images: np.ndarray, 
     Noise, blur and contrast vary: drawn pictures are never clean. Objects change colour now and then, so that the
     judge knows a kind in colours that training scenes never show it in.
     """
-    is_object = torch.tensor([name in KINDS for name in CLASSES])
-    weights = torch.where(is_object, OBJECT_WEIGHT, 1.0)
 
     def terms(draw: Draw) -> dict[str, Tensor]:
         rows = draw.rng.integers(len(images), size=draw.batch)
@@ -55,13 +53,13 @@ def segmenter_loss(model: SegformerForSemanticSegmentation, images: np.ndarray, 
         if draw.rng.random() < 0.5:
             x, y = x.flip(-1), y.flip(-1)
         if draw.rng.random() < 0.3:
-            thing = is_object.to(draw.device)[y][:, None]
+            thing = IS_OBJECT.to(draw.device)[y][:, None]
             x = torch.where(thing, x[:, draw.rng.permutation(3)], x)
         logits = model(pixel_values=_worn(x, draw)).logits.float()
         top, left = draw.rng.integers(2, size=2)
         grow = stretch(logits.shape[-1], y.shape[-1]).to(draw.device)
         logits = grow[top::2] @ logits @ grow[left::2].T
-        return {"ce": F.cross_entropy(logits, y[:, top::2, left::2], weights.to(draw.device))}
+        return {"ce": F.cross_entropy(logits, y[:, top::2, left::2], CLASS_WEIGHTS.to(draw.device))}
 
     return terms
 

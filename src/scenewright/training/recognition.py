@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..world.vocabulary import CLASSES, KINDS
+from ..world.vocabulary import CLASSES
+from .classes import CLASS_WEIGHTS
 from .fit import Draw, Recipe
 
 READER = Recipe(steps=1200, batch=64, rate=2e-3, decay=0.7, ema=0.99)
 SIDE = 32  # classes are read twice as finely as latents
 _WIDTH = 96
-_OBJECT_WEIGHT = 3.0
 
 
 class Reader(nn.Module):
@@ -45,10 +45,10 @@ def unlike(logits: Tensor, classes: Tensor, focus: float = 0.0) -> Tensor:
 
     `focus` is the gamma of focal loss (Lin et al. 2017, eq. 4): what is read right already is let be.
     """
-    weights = torch.tensor([_OBJECT_WEIGHT if name in KINDS else 1.0 for name in CLASSES], device=logits.device)
+    weights = CLASS_WEIGHTS.to(logits.device)[classes]
     each = F.cross_entropy(logits.float(), classes, reduction="none")
-    each = weights[classes] * each * (1 - (-each).exp()) ** focus
-    return each.sum((1, 2)) / weights[classes].sum((1, 2))
+    each = weights * each * (1 - (-each).exp()) ** focus
+    return each.sum((1, 2)) / weights.sum((1, 2))
 
 
 def reader_loss(model: Reader, z: Tensor, classes: np.ndarray):
@@ -66,6 +66,6 @@ def reader_loss(model: Reader, z: Tensor, classes: np.ndarray):
     return terms
 
 
-def mirrored(classes: np.ndarray, rows: np.ndarray) -> Tensor:
-    """(len(rows), 32, 32) classes of latents: odd rows are mirror images."""
-    return torch.from_numpy(np.stack([classes[row // 2][:, :: -1 if row % 2 else 1] for row in rows])).long()
+def mirrored(maps: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Maps (N, ..., H, W) of scenes as int64 maps (len(rows), ..., H, W) of latents: odd rows are mirror images."""
+    return torch.from_numpy(np.stack([maps[row // 2][..., :: -1 if row % 2 else 1] for row in rows])).long()

@@ -115,7 +115,7 @@ def column(shards: list[Path], name: str, every: int = 1) -> np.ndarray:
     parts = []
     for path in shards:
         with np.load(path, allow_pickle=False) as file:
-            parts.append(file[name][:, every // 2 :: every, every // 2 :: every].copy())
+            parts.append(np.ascontiguousarray(file[name][:, every // 2 :: every, every // 2 :: every]))
     return np.concatenate(parts)
 
 
