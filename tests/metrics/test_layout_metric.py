@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scenewright.metrics.layout import Confusion, LayoutScore, mean_iou
+from scenewright.metrics.layout import Confusion, LayoutScore, Overlaps, mean_iou
 
 OBJECTS, STUFF = (1, 2, 3), (4, 5)
 maps = arrays(np.uint8, (4, 6), elements=st.integers(0, 5))
@@ -62,6 +62,39 @@ def test_merging_is_seeing_all(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: n
     other.update(c, d)
     both.update(np.stack([a, c]), np.stack([b, d]))
     assert np.array_equal(one.merged(other).counts, both.counts)
+
+
+@given(st.lists(st.tuples(maps, maps), min_size=1, max_size=4), st.integers(0, 4))
+def test_overlaps_are_the_confusion_of_any_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], split: int) -> None:
+    one, other = Overlaps(6), Overlaps(6)
+    for index, pair in enumerate(pairs):
+        (one if index < split else other).update(*pair)
+    both = one.merged(other)
+    assert len(both) == len(pairs)
+    chosen = np.arange(len(pairs) + 1) % len(pairs)  # the first one twice
+    for pictures in (None, chosen):
+        confusion = Confusion(6)
+        for index in range(len(pairs)) if pictures is None else pictures:
+            confusion.update(*pairs[index])
+        assert np.array_equal(both.iou(pictures), confusion.iou(), equal_nan=True)
+
+
+def test_no_pictures_have_no_iou() -> None:
+    assert np.isnan(Overlaps(3).iou()).all()
+
+
+@given(maps, maps, maps, maps)
+def test_merged_scores_have_seen_the_pictures_of_both(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray
+) -> None:
+    one, other, both = (LayoutScore(OBJECTS, STUFF, spurious_zero=True) for _ in range(3))
+    one.update(a, b)
+    other.update(c, d)
+    both.update(a, b)
+    both.update(c, d)
+    merged = one.merged(other)
+    assert np.array_equal(list(merged.over().values()), list(both.over().values()), equal_nan=True)
+    assert np.array_equal(list(both.over(np.array([0])).values()), list(one.over().values()), equal_nan=True)
 
 
 @given(maps)

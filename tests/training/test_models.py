@@ -12,6 +12,7 @@ from scenewright.training.grounding import cell_masks
 from scenewright.training.words import SPECIAL_CLIP, said, tokenizer, vocabulary
 from scenewright.world import CLASS_ID, CLASSES, render
 from scenewright.world.cache import words_of
+from scenewright.world.vocabulary import COLOURS
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +90,14 @@ def test_every_loss_is_finite_and_reaches_its_model(images, world, solved):
     classes, instances = (np.stack([getattr(s, name) for s in world]) for name in ("classes", "instances"))
     coarse = classes[:, 2::4, 2::4]
     cells, weights = cell_masks(classes, instances, words), diffusion.object_weight(coarse)
-    latents = diffusion.Latents(torch.randn(12, 16, 16, 16), weights, cells, words, coarse)
+    paints = recognition.colour_maps(instances[:, 2::4, 2::4], words)
+    latents = diffusion.Latents(torch.randn(12, 16, 16, 16), weights, cells, words, coarse, paints)
     reader = recognition.Reader()
     pairs = [
         (solved.decoder, autoencoder.loss(solved, images)),
         (segmenter, judges.segmenter_loss(segmenter, images, classes)),
         (clip, judges.clip_loss(clip, images, words)),
-        (reader, recognition.reader_loss(reader, latents.z, coarse)),
+        (reader, recognition.reader_loss(reader, latents.z, coarse, paints)),
         (joint, diffusion.loss(joint, latents, recognition.Reader().requires_grad_(False))),
     ]
     for model, terms in pairs:
@@ -115,7 +117,7 @@ def test_a_stretched_line_is_an_interpolated_one():
 
 def test_mirrored_latents_have_mirrored_masks():
     cells = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 16), dtype=np.uint8)
-    data = diffusion.Latents(torch.zeros(4, 16, 16, 16), torch.ones(4, 16, 16), cells, [], np.zeros(0))
+    data = diffusion.Latents(torch.zeros(4, 16, 16, 16), torch.ones(4, 16, 16), cells, [], np.zeros(0), np.zeros(0))
     plain, mirrored = data.masks(np.array([2, 3]))
     assert torch.equal(plain, torch.from_numpy(cells[1]).float() / 255)
     assert torch.equal(mirrored, plain.flip(-1))
@@ -148,6 +150,29 @@ def test_what_is_read_right_is_let_be_when_focused():
     eased, kept = (recognition.unlike(x, classes, focus=2) / recognition.unlike(x, classes) for x in (near, wrong))
     assert eased.item() < 1e-3
     assert kept.item() == pytest.approx(1, abs=0.01)
+
+
+def test_only_objects_named_with_a_colour_have_one(world):
+    words = [words_of(sample) for sample in world]
+    maps = recognition.colour_maps(np.stack([sample.instances for sample in world]), words)
+    names = list(COLOURS)
+    for sample, colours in zip(world, maps, strict=True):
+        for phrase in sample.phrases:
+            if phrase.instance:
+                told = names.index(phrase.colour) if phrase.colour else recognition.COLOURLESS
+                assert set(colours[sample.mask(phrase)].tolist()) <= {told}
+        assert set(colours[sample.instances == 0].tolist()) <= {recognition.COLOURLESS}
+
+
+def test_a_wrong_colour_costs_and_no_colour_costs_nothing():
+    colours = torch.full((3, 32, 32), recognition.COLOURLESS)
+    colours[:2, :4] = 2
+    logits = torch.zeros(3, len(COLOURS), 32, 32)
+    logits[0, 2], logits[1:, 5] = 50.0, 50.0
+    right, wrong, untold = recognition.discoloured(logits, colours, focus=2).tolist()
+    assert right == pytest.approx(0, abs=1e-6)
+    assert wrong == pytest.approx(50)
+    assert untold == 0
 
 
 def test_noised_latents_come_clean_again():

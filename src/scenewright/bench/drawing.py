@@ -1,5 +1,6 @@
 """Drawing many scenes with one method, in batches, and rendering the world's scenes on every core."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,12 @@ SPLITS = {"validation": 10_000_000, "test": 20_000_000}
 
 def silent(text: str) -> None:
     """Tells nobody."""
+
+
+def complete(model: Model, method: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every parameter of a method on a model as JSON holds it, `given` ones first: what a row says was used."""
+    known = {**defaults(method, str(model.identity()["name"])), **(given or {})}
+    return json.loads(json.dumps(known, default=str))
 
 
 def draw(

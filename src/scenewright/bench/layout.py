@@ -1,6 +1,5 @@
 """`scenewright bench layout`: every method on held-out scenes, conditioned on some or all of their segments."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from scenewright.bench.drawing import SPLITS, Told, draw, renders, silent
+from scenewright.bench.drawing import SPLITS, Told, complete, draw, renders, silent
 from scenewright.bench.rows import Row, Rows
 from scenewright.bench.scoring import Judges, identities, scores
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.guidance import METHODS, canonical
-from scenewright.guidance import parameters as defaults
 from scenewright.metrics.quality import Gaussian
 from scenewright.scene import Scene
 from scenewright.world import Sample
@@ -105,17 +103,9 @@ def _identity(model: Model, judges: Judges, plan: Plan, method: str) -> Row:
         "split": plan.split,
         "steps": plan.steps,
         "reference": plan.reference,
-        "parameters": _complete(model, plan, method),
+        "parameters": {} if method == RENDERS else complete(model, method, plan.parameters_of(method)),
         **identities(model, judges),
     }
-
-
-def _complete(model: Model, plan: Plan, method: str) -> dict[str, Any]:
-    """Every parameter of a method as JSON holds it, so that a row says what was really used."""
-    if method == RENDERS:
-        return {}
-    known = defaults(method, str(model.identity()["name"]))
-    return json.loads(json.dumps({**known, **plan.parameters_of(method)}, default=str))
 
 
 def _measured(

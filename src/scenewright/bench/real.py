@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scenewright.bench.drawing import Told, draw, silent
+from scenewright.bench.drawing import Told, complete, draw, silent
 from scenewright.bench.layout import reference_features
 from scenewright.bench.rows import Row, Rows
 from scenewright.bench.scoring import Judges, identities, scores
@@ -18,7 +18,7 @@ from scenewright.scene import Scene
 from scenewright.world import class_of
 
 FOLDERS = ("densediffusion_layouts", "zestguide_layouts", "coco_val100_layouts")
-KEYS = ("method", "setting", "samples", "seed", "steps", "reference", "model", "dtype", "judges")
+KEYS = ("method", "setting", "samples", "seed", "steps", "reference", "parameters", "model", "dtype", "judges")
 SIZE = (128, 128)
 REFERENCE = 1000  # renders that FID compares with
 
@@ -121,6 +121,7 @@ def measure(
                 "seed": seed,
                 "steps": steps,
                 "reference": reference,
+                "parameters": complete(model, method),
                 **identities(model, judges),
             }
             if known := rows.find(row):

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from scenewright.denoiser import Model
+from scenewright.metrics.intervals import interval
 from scenewright.metrics.layout import LayoutScore
 from scenewright.metrics.objects import ids
 from scenewright.metrics.quality import Gaussian, clip_scores, frechet_distance
@@ -59,15 +61,29 @@ def layout_score(scenes: Sequence[Scene], classes: np.ndarray, spurious_zero: bo
     return score
 
 
-def scores(judges: Judges, scenes: Sequence[Scene], images: np.ndarray, reference: Gaussian) -> dict[str, float]:
-    """miou, miou_full, miou_stuff, fid (world-CLIP features against `reference`) and clip of one method's pictures."""
+def scores(judges: Judges, scenes: Sequence[Scene], images: np.ndarray, reference: Gaussian) -> dict[str, Any]:
+    """miou, miou_full, miou_stuff, fid (world-CLIP features against `reference`) and clip of one method's pictures, and
+    `intervals`: [low, high] of miou, fid and clip.
+
+    The intervals say how much the choice of scenes and noise matters, not how much the reference does.
+    """
     layout = layout_score(scenes, judges.segment(images))
     features = judges.image_features(images)
     clip = clip_scores(features, judges.text_features([scene.caption for scene in scenes]))
+    count = len(images)
+
+    def distance(pictures: np.ndarray) -> float:
+        if len(pictures) < 2:
+            return float("nan")
+        return frechet_distance(reference, Gaussian.of(features[pictures]))
+
     return {
-        "miou": layout.miou,
-        "miou_full": layout.miou_full,
-        "miou_stuff": layout.miou_stuff,
-        "fid": frechet_distance(Gaussian.of(features), reference) if len(features) > 1 else float("nan"),
+        **layout.over(),
+        "fid": distance(np.arange(count)),
         "clip": float(clip.mean()),
+        "intervals": {
+            "miou": interval(lambda pictures: layout.over(pictures)["miou"], count),
+            "fid": interval(distance, count, draws=100, centred=True),
+            "clip": interval(lambda pictures: float(clip[pictures].mean()), count),
+        },
     }

@@ -33,9 +33,7 @@ class Confusion:
 
     def iou(self) -> np.ndarray:
         """(classes,) float64 IoU; NaN for classes that are nowhere in the truth."""
-        both, truth, predicted = np.diag(self.counts), self.counts.sum(1), self.counts.sum(0)
-        union = truth + predicted - both
-        return np.where(truth > 0, both / np.maximum(union, 1), np.nan)
+        return _iou(self.counts.sum(1), self.counts.sum(0), np.diag(self.counts))
 
 
 def mean_iou(iou: np.ndarray, classes: Iterable[int], spurious_zero: bool = False) -> float:
@@ -47,6 +45,44 @@ def mean_iou(iou: np.ndarray, classes: Iterable[int], spurious_zero: bool = Fals
     visited = iou[list(classes)]
     visited = visited[~np.isnan(visited)]
     return float(visited.sum() / (len(visited) + spurious_zero)) if len(visited) else float("nan")
+
+
+class Overlaps:
+    """Per picture and class: pixels of the truth, of the prediction and of both; any of the pictures can be summed.
+
+    Where `Confusion` says which class was taken for which, this says which picture it was in: bootstraps need that.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self._rows: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
+        """Add one picture; checks as `Confusion.update`."""
+        counted = Confusion(self.classes)
+        counted.update(truth, predicted)
+        counts = counted.counts
+        self._rows.append(np.stack([counts.sum(1), counts.sum(0), np.diag(counts)]))
+
+    def merged(self, other: "Overlaps") -> "Overlaps":
+        """The pictures of both, this one's first."""
+        out = Overlaps(self.classes)
+        out._rows = self._rows + other._rows
+        return out
+
+    def iou(self, pictures: np.ndarray | None = None) -> np.ndarray:
+        """(classes,) float64 IoU over the pictures at these positions (all by default; repeats count again); NaN for
+        classes that are nowhere in their truth.
+        """
+        rows = np.stack(self._rows) if self._rows else np.zeros((0, 3, self.classes), np.int64)
+        return _iou(*(rows if pictures is None else rows[pictures]).sum(0))
+
+
+def _iou(truth: np.ndarray, predicted: np.ndarray, both: np.ndarray) -> np.ndarray:
+    return np.where(truth > 0, both / np.maximum(truth + predicted - both, 1), np.nan)
 
 
 class LayoutScore:
@@ -63,7 +99,7 @@ class LayoutScore:
         self.objects, self.stuff = tuple(objects), tuple(stuff)
         self.spurious_zero = spurious_zero
         classes = max(*self.objects, *self.stuff) + 1
-        self.inside, self.whole = Confusion(classes), Confusion(classes)
+        self.inside, self.whole = Overlaps(classes), Overlaps(classes)
 
     def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Add one picture: (H, W) conditioned classes, 0 where nothing was asked for, and (H, W) predicted classes."""
@@ -72,14 +108,26 @@ class LayoutScore:
         judged = asked | np.isin(predicted, np.unique(truth[asked]))
         self.whole.update(truth, np.where(judged, predicted, 0))
 
+    def merged(self, other: "LayoutScore") -> "LayoutScore":
+        """The score over the pictures of both, this one's first."""
+        out = LayoutScore(self.objects, self.stuff, self.spurious_zero)
+        out.inside, out.whole = self.inside.merged(other.inside), self.whole.merged(other.whole)
+        return out
+
+    def over(self, pictures: np.ndarray | None = None) -> dict[str, float]:
+        """miou, miou_full and miou_stuff over the pictures at these positions; all by default."""
+        inside, whole = self.inside.iou(pictures), self.whole.iou(pictures)
+        parts = {"miou": (inside, self.objects), "miou_full": (whole, self.objects), "miou_stuff": (inside, self.stuff)}
+        return {name: mean_iou(iou, classes, self.spurious_zero) for name, (iou, classes) in parts.items()}
+
     @property
     def miou(self) -> float:
-        return mean_iou(self.inside.iou(), self.objects, self.spurious_zero)
+        return self.over()["miou"]
 
     @property
     def miou_stuff(self) -> float:
-        return mean_iou(self.inside.iou(), self.stuff, self.spurious_zero)
+        return self.over()["miou_stuff"]
 
     @property
     def miou_full(self) -> float:
-        return mean_iou(self.whole.iou(), self.objects, self.spurious_zero)
+        return self.over()["miou_full"]

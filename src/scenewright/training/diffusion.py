@@ -19,12 +19,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from .classes import IS_OBJECT
 from .fit import Draw, Recipe
 from .grounding import PlainAttention, outside_share, phrase_tokens
-from .recognition import Reader, mirrored, unlike
+from .recognition import Reader, discoloured, mirrored, unlike
 from .words import LENGTH, said, tokenizer, vocabulary
 
 RECIPE = Recipe(steps=15_500, batch=32, rate=8e-4, ema=0.999, decay=0.45, warmup=300)
 CONTEXT = 128
 RECOGNITION = 0.15  # weight of the recognition loss
+COLOUR = 0.05  # the same for colours, whose cross-entropy is that of objects alone and so several times larger
 GROUNDING = 0.01  # weight of the grounding loss, which falls from 0.6 to 0.1 (the v loss is 0.03 to 0.05)
 
 
@@ -113,7 +114,7 @@ class Latents:
     """What the U-Net learns from: rows 2 i and 2 i + 1 are scene i and its mirror image.
 
     `z` (2 N, 16, 16, 16), `weights` (2 N, 16, 16), `cells` (N, MOST, 16, 16) uint8 of `cell_masks`, `words` N entries,
-    `classes` (N, 32, 32) uint8.
+    `classes` and `colours` (N, 32, 32) uint8, the latter as `recognition.colour_maps`.
     """
 
     z: Tensor
@@ -121,6 +122,7 @@ class Latents:
     cells: np.ndarray
     words: list[dict]
     classes: np.ndarray
+    colours: np.ndarray
 
     def masks(self, rows: np.ndarray) -> Tensor:
         """(len(rows), MOST, 16, 16) float32 share of each cell that each phrase covers."""
@@ -176,10 +178,13 @@ def loss(model: Callable[..., tuple[Tensor, list[Tensor]]], data: Latents, reade
         batch = noised(data.z[rows], bars, draw)
         out, seen = model(batch.x, batch.t, torch.tensor(ids).to(draw.device))
         out, weights = out.float(), data.weights[rows][:, None].to(draw.device)
-        strange = unlike(reader(batch.clean(out)), mirrored(data.classes, rows).to(draw.device), focus=2)
+        kinds, paints = reader(batch.clean(out))
+        strange = unlike(kinds, mirrored(data.classes, rows).to(draw.device), focus=2)
+        off = discoloured(paints, mirrored(data.colours, rows).to(draw.device), focus=2)
         result = {
             "v": (batch.weight() * weights * (out - batch.v).square()).mean(),
             "recognition": RECOGNITION * (batch.shape_weight() * strange).mean(),
+            "colour": COLOUR * (batch.shape_weight() * off).mean(),
         }
         if seen and GROUNDING:
             spoken = [[tokens[p["text"]] for p in scene["phrases"]] for scene in scenes]

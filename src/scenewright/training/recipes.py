@@ -102,8 +102,13 @@ def latents(shop: Workshop) -> diffusion.Latents:
         save_file({"z": both.flatten(0, 1).half(), "cells": cells}, part)
         part.replace(path)
     file = load_file(path)
-    classes = cache.column(shop.shards(), "classes", 128 // recognition.SIDE)
-    return diffusion.Latents(file["z"], diffusion.object_weight(classes), file["cells"].numpy(), words, classes)
+    classes, instances = (
+        cache.column(shop.shards(), name, 128 // recognition.SIDE) for name in ("classes", "instances")
+    )
+    colours = recognition.colour_maps(instances, words)
+    return diffusion.Latents(
+        file["z"], diffusion.object_weight(classes), file["cells"].numpy(), words, classes, colours
+    )
 
 
 def train_embedded(shop: Workshop) -> None:
@@ -123,7 +128,8 @@ def reader_of(shop: Workshop, data: diffusion.Latents) -> recognition.Reader:
     model = recognition.Reader()
     folder, steps = shop.folder / "train" / "reader", recognition.READER.steps
     report = lambda progress, means: shop.say("reader", progress.step, steps, sum(means.values()))  # noqa: E731
-    fit(model, recognition.reader_loss(model, data.z, data.classes), recognition.READER, folder, report=report)
+    loss = recognition.reader_loss(model, data.z, data.classes, data.colours)
+    fit(model, loss, recognition.READER, folder, report=report)
     return model.requires_grad_(False)
 
 
