@@ -157,10 +157,12 @@ def test_attention_is_returned_for_every_step_and_segment(tiny_model: UNetModel,
         ("encoder&res16+decoder&res16+decoder&res32", [1, 6, 7]),
         ("decoder & res8", [8]),
         ("published", [0, 1, 6, 7]),
+        ("near20", [1, 4, 7]),
+        ("decoder&near64+mid&near1", [6, 5]),
     ],
 )
 def test_layers_by_name(choice: str, expected: list[int]) -> None:
-    assert select(LAYERS, choice) == tuple(LAYERS[i] for i in expected)
+    assert select(LAYERS, choice) == tuple(LAYERS[i] for i in sorted(expected))
 
 
 def test_published_layers_of_a_small_model_are_its_finest() -> None:

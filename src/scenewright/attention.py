@@ -141,19 +141,22 @@ def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:
 
     `choice` is a union of terms joined by "+", each an intersection joined by "&", of "all", "encoder", "mid",
     "decoder" and "resN" (N cells along the side at the model's native size, so "res16" is the same layer for a larger
-    picture); for example "encoder&res16+decoder". Or it is "published": ZestGuide's choice, 16 and 32 cells in encoder
-    and decoder, as far as the model has them, else its finest ones.
+    picture); for example "encoder&res16+decoder". "nearN" is the resN that the model has nearest to N, by
+    ratio. Or it is "published": ZestGuide's choice, 16 and 32 cells in encoder and decoder, as far as the model has
+    them, else its finest ones.
     Raises UserError when a term is unknown or matches nothing.
     """
     if choice == "published":
         sides = {layer.side for layer in layers}
         sides = sides & {16, 32} or {max(sides, default=0)}
         return tuple(layer for layer in layers if layer.side in sides and layer.part != "mid")
+    sides = {layer.side for layer in layers}
+    if sides:
+        choice = re.sub(r"near(\d+)", lambda found: f"res{_nearest(sides, int(found[1]))}", choice)
     terms = {term: [layer for layer in layers if _matches(layer, term)] for term in choice.split("+")}
     for term, found in terms.items():
         if not found:
-            sides = sorted({layer.side for layer in layers})
-            words = ["all", *dict.fromkeys(layer.part for layer in layers), *(f"res{side}" for side in sides)]
+            words = ["all", *dict.fromkeys(layer.part for layer in layers), *(f"res{side}" for side in sorted(sides))]
             raise UserError(f"no attention layer matches '{term.strip()}'; this model has {', '.join(words)}.")
     return tuple(layer for layer in layers if any(layer in found for found in terms.values()))
 
@@ -171,6 +174,11 @@ def segment_maps(
         maps = (shares @ groups.to(shares).transpose(-1, -2)).transpose(-1, -2).unflatten(-1, (rows, columns))
         total = total.to(maps) + F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     return total / len(names)
+
+
+def _nearest(sides: set[int], wanted: int) -> int:
+    """The side whose ratio to `wanted` is nearest to 1; of two, the finer."""
+    return min(sides, key=lambda side: (max(side, wanted) / max(1, min(side, wanted)), -side))
 
 
 def _matches(layer: Layer, term: str) -> bool:

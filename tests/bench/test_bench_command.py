@@ -10,7 +10,7 @@ from truth import oracle_judges
 from scenewright.bench import layout, scoring
 from scenewright.bench.scoring import Judges
 from scenewright.cli import run
-from scenewright.guidance import METHODS
+from scenewright.guidance import USUAL
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_layout(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_gallery(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words("bench gallery --scenes 1 --steps 1 --model {m} -o {o}", m=tiny_folder, o=tmp_path)) == 0
     assert (tmp_path / "gallery.png").exists()
-    assert capsys.readouterr().out.count("mIoU") == len(METHODS)
+    assert capsys.readouterr().out.count("mIoU") == len(USUAL)
 
 
 def test_demo_is_the_gallery(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

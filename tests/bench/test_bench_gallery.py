@@ -12,7 +12,7 @@ from truth import oracle_judges
 from scenewright.bench.gallery import CELL, COLUMNS, GAP, labelled, make
 from scenewright.bench.scoring import Judges
 from scenewright.errors import UserError
-from scenewright.guidance import METHODS
+from scenewright.guidance import USUAL
 from scenewright.scene import Scene, Segment
 
 
@@ -24,13 +24,13 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> Judges:
 def test_gallery(tiny_model: Any, oracle: Judges, tmp_path: Path) -> None:
     told: list[str] = []
     miou = make(tiny_model, oracle, tmp_path, scenes=2, steps=2, told=told.append)
-    assert list(miou) == list(METHODS) == list(COLUMNS)
+    assert list(miou) == list(USUAL) == list(COLUMNS)
     assert json.loads((tmp_path / "gallery.json").read_text())["miou"].keys() == miou.keys()
     with Image.open(tmp_path / "gallery.png") as sheet:
         assert sheet.width == 6 * (CELL + GAP)
         assert sheet.height > 2 * CELL
     names = {path.name for path in tmp_path.glob("0*.png")}
-    assert names == {f"{i:02d}_{name}.png" for i in range(2) for name in ("layout", *METHODS)}
+    assert names == {f"{i:02d}_{name}.png" for i in range(2) for name in ("layout", *USUAL)}
     with pytest.raises(UserError, match="at least one"):
         make(tiny_model, oracle, tmp_path, scenes=0)
 

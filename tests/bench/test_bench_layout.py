@@ -12,7 +12,7 @@ from scenewright.bench import layout as bench
 from scenewright.bench.layout import RENDERS, Plan, held_out_scenes, measure
 from scenewright.bench.scoring import Judges, asked_for
 from scenewright.errors import UserError
-from scenewright.guidance import METHODS
+from scenewright.guidance import USUAL
 from scenewright.scene import Scene, Segment
 from scenewright.world import CLASS_ID, KINDS, class_of
 
@@ -51,7 +51,7 @@ def test_every_method_gives_a_row_and_rows_resume(
     path = tmp_path / "layout.json"
     told: list[str] = []
     rows = list(measure(tiny_model, oracle, small(), path, told.append))
-    assert [row["method"] for row in rows] == [*METHODS, RENDERS]
+    assert [row["method"] for row in rows] == [*USUAL, RENDERS]
     assert json.loads(path.read_text()) == [bench_finite(row) for row in rows]
     assert all(set(bench.COLUMNS) <= set(row) for row in rows)
     assert len(told) >= bench.steps_of(small())
@@ -61,7 +61,7 @@ def test_every_method_gives_a_row_and_rows_resume(
 
     monkeypatch.setattr(bench, "draw", forbidden)
     monkeypatch.setattr(bench, "renders", forbidden)
-    assert [row["method"] for row in measure(tiny_model, oracle, small(), path)] == [*METHODS, RENDERS]
+    assert [row["method"] for row in measure(tiny_model, oracle, small(), path)] == [*USUAL, RENDERS]
     with pytest.raises(AssertionError, match="measured again"):
         list(measure(tiny_model, oracle, small(seed=1), path))
 

@@ -4,7 +4,18 @@ import pytest
 
 from scenewright.denoiser import During
 from scenewright.errors import UserError
-from scenewright.guidance import METHODS, ClassifierFree, MultiDiffusion, PaintWithWords, Zest, build, parameters
+from scenewright.guidance import (
+    METHODS,
+    AttendAndExcite,
+    BoxDiff,
+    ClassifierFree,
+    LayoutGuidance,
+    MultiDiffusion,
+    PaintWithWords,
+    Zest,
+    build,
+    parameters,
+)
 
 
 def test_parts_are_nested_in_the_right_order() -> None:
@@ -14,6 +25,9 @@ def test_parts_are_nested_in_the_right_order() -> None:
         "paint": [PaintWithWords, ClassifierFree],
         "multidiffusion": [ClassifierFree, MultiDiffusion],
         "zest": [During, ClassifierFree],
+        "attend": [ClassifierFree, AttendAndExcite],
+        "boxdiff": [ClassifierFree, BoxDiff],
+        "layout-guidance": [ClassifierFree, LayoutGuidance],
         "zest+paint": [PaintWithWords, During, ClassifierFree],
     }
 

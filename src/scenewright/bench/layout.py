@@ -12,14 +12,14 @@ from scenewright.bench.rows import Row, Rows
 from scenewright.bench.scoring import Judges, identities, scores
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
-from scenewright.guidance import METHODS, canonical
+from scenewright.guidance import USUAL, canonical
 from scenewright.metrics.quality import Gaussian
 from scenewright.scene import Scene
 from scenewright.world import Sample
 from scenewright.world.layouts import SETTINGS, scene_of
 
 RENDERS = "renders"  # the row of the scenes' own renders: what a perfect method would score with these judges
-DEFAULT_METHODS = (*METHODS, RENDERS)
+DEFAULT_METHODS = (*USUAL, RENDERS)
 KEYS = ("method", "setting", "samples", "seed", "split", "steps", "reference", "parameters", "model", "dtype", "judges")
 COLUMNS = ("method", "setting", "miou", "miou_full", "miou_stuff", "fid", "clip", "seconds", "samples", "seed")
 _REFERENCE_OFFSET = 5_000_000  # far from the scenes that are drawn, inside the same split

@@ -10,7 +10,7 @@ from scenewright.bench.rows import Row, Rows
 from scenewright.bench.scoring import Judges, identities, scores
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
-from scenewright.guidance import METHODS, canonical
+from scenewright.guidance import USUAL, canonical
 from scenewright.lint import lint
 from scenewright.metrics.quality import Gaussian
 from scenewright.runs import entries
@@ -98,7 +98,7 @@ def measure(
     parts: Sequence[Collection],
     path: Path | None = None,
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = USUAL,
     seed: int = 0,
     steps: int = 30,
     batch: int = 16,

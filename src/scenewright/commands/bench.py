@@ -157,10 +157,10 @@ def real(
     from scenewright.bench.layout import COLUMNS
     from scenewright.bench.rows import table
     from scenewright.bench.scoring import Judges
-    from scenewright.guidance import METHODS
+    from scenewright.guidance import USUAL
 
     loaded = load(model, dtype)
-    named = _listed(methods) or tuple(METHODS)
+    named = _listed(methods) or USUAL
     parts = bench.collections(data, loaded)
     with progress("bench real", bench.steps_of(parts, named)) as told:
         rows = list(

@@ -8,6 +8,8 @@ from typing import Any
 
 from scenewright.denoiser import During, Guidance
 from scenewright.errors import UserError
+from scenewright.guidance.attend import AttendAndExcite
+from scenewright.guidance.boxes import BoxDiff, LayoutGuidance
 from scenewright.guidance.classifier_free import ClassifierFree
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
@@ -17,9 +19,12 @@ from scenewright.guidance.zest import AttentionLoss, Zest
 
 __all__ = [
     "METHODS",
+    "AttendAndExcite",
     "AttentionLoss",
+    "BoxDiff",
     "ClassifierFree",
     "Descend",
+    "LayoutGuidance",
     "MultiDiffusion",
     "PaintWithWords",
     "Zest",
@@ -51,6 +56,9 @@ _PARTS: dict[str, tuple[type, ...]] = {
     "zest": (Zest, ZestWindow),
     "cfg": (ClassifierFree,),
     "multidiffusion": (MultiDiffusion,),
+    "attend": (AttendAndExcite,),
+    "boxdiff": (BoxDiff,),
+    "layout-guidance": (LayoutGuidance,),
 }
 
 
@@ -70,8 +78,15 @@ METHODS: dict[str, Factory] = {
     "paint": partial(_assemble, ("paint", "cfg")),
     "multidiffusion": partial(_assemble, ("cfg", "multidiffusion")),
     "zest": partial(_assemble, ("zest", "cfg")),
+    "attend": partial(_assemble, ("cfg", "attend")),
+    "boxdiff": partial(_assemble, ("cfg", "boxdiff")),
+    "layout-guidance": partial(_assemble, ("cfg", "layout-guidance")),
     "zest+paint": partial(_assemble, ("paint", "zest", "cfg")),
 }
+
+
+# Layout methods that the benches compare unless told otherwise.
+USUAL = ("none", "paint", "multidiffusion", "zest", "zest+paint")
 
 
 def build(method: str, **given: Any) -> list[Guidance]:

@@ -38,7 +38,7 @@ DECAYS: dict[str, Callable[[Level], float]] = {
     "constant": lambda level: 1.0,
 }
 
-# Half-precision backward passes underflow; a constant factor is harmless because the gradient is normalised.
+# Half-precision backward passes underflow; the factor is divided out again in float32.
 _HALF_SCALE = 1024.0
 
 
@@ -71,8 +71,8 @@ class Descend:
             return denoise(x, level, condition)._replace(eta=self.ddim_eta)
         prediction, gradient = descend(self.terms, denoise, x[withs.numbers], level, withs.condition)
         largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-        nudge = -self.eta * DECAYS[self.decay](level) * gradient / largest.clamp_min(torch.finfo(x.dtype).tiny)
-        prediction = prediction._replace(nudge=nudge, eta=self.ddim_eta)
+        nudge = -self.eta * DECAYS[self.decay](level) * gradient / largest.clamp_min(torch.finfo(torch.float32).tiny)
+        prediction = prediction._replace(nudge=nudge.to(x.dtype), eta=self.ddim_eta)
         if not others.numbers:
             return prediction
         plain = denoise(x[others.numbers], level, others.condition)
@@ -85,6 +85,14 @@ def descend(
     """One denoiser call with a graph: its prediction, detached, and the gradient (N, C, h, w) of each row's energy at
     its x.
     """
+    prediction, _, gradient = weighed(terms, denoise, x, level, condition)
+    return prediction, gradient
+
+
+def weighed(
+    terms: Sequence[tuple[Energy, float]], denoise: Denoise, x: Tensor, level: Level, condition: Condition
+) -> tuple[Prediction, Tensor, Tensor]:
+    """As `descend`, with the sum of energies (N,) between the two. The gradient is float32 or wider."""
     if condition.taps is not None and condition.taps.record and condition.taps.ends:
         raise UserError("two gradient guidances are nested; sum their energies in one Descend instead.")
     with torch.enable_grad():
@@ -92,11 +100,12 @@ def descend(
         taps = _taps(terms, condition)
         prediction = denoise(x, level, condition.tapped(taps))
     with torch.enable_grad():  # the call above may have switched the graph off after the last layer that is read
-        energy = sum((weight * term(prediction, taps, condition).sum() for term, weight in terms), x.new_zeros(()))
+        energy = sum((weight * term(prediction, taps, condition) for term, weight in terms), x.new_zeros(len(x)))
         scale = _HALF_SCALE if any(q.dtype == torch.float16 for q in taps.queries.values()) else 1.0
-        (gradient,) = torch.autograd.grad(energy * scale, x)
+        (gradient,) = torch.autograd.grad(energy.sum() * scale, x)
     detached = Prediction(prediction.x0.detach(), prediction.eps.detach(), prediction.nudge, prediction.eta)
-    return detached, torch.nan_to_num(gradient.detach())
+    wide = gradient.detach() if gradient.dtype == torch.float64 else gradient.detach().float()
+    return detached, energy.detach(), torch.nan_to_num(wide) / scale
 
 
 def check_range(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
