@@ -1,4 +1,4 @@
-"""Reading and editing cross-attention: one processor per layer, told what to do by each call.
+"""Reading and editing attention: one processor per layer, told what to do by each call.
 
 Nothing here is global and nothing has to be undone: what to record or edit travels with the call as
 `cross_attention_kwargs={"taps": taps}`, and without it the stock processor runs.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scenewright.errors import UserError
 
-# (layer name, scaled logits (N, heads, pixels, tokens)) -> bias that broadcasts to the logits
+# (layer name, scaled logits (N, heads, pixels, tokens or pixels)) -> bias that broadcasts to the logits
 Edit = Callable[[str, Tensor], Tensor]
 
 
@@ -46,11 +46,13 @@ class Taps:
 
     `record` names the layers whose queries (N, heads, pixels, d) and keys (N, heads, tokens, d) are kept; queries are
     already multiplied by the layer's 1/sqrt(d). `extra` (N, M, D) are text states whose keys are recorded beside the
-    prompt's (never attended to). `ends` names the layer after which no autograd graph is built.
+    prompt's (never attended to). `ends` names the layer after which no autograd graph is built. `edits` are of
+    cross-attention, `self_edits` of self-attention.
     """
 
     record: frozenset[str] = frozenset()
     edits: tuple[Edit, ...] = ()
+    self_edits: tuple[Edit, ...] = ()
     ends: str | None = None
     extra: Tensor | None = None
     queries: dict[str, Tensor] = field(default_factory=dict)
@@ -58,9 +60,16 @@ class Taps:
     extra_keys: dict[str, Tensor] = field(default_factory=dict)
     biases: dict[str, Tensor] = field(default_factory=dict)
 
-    def also(self, record: frozenset[str] = frozenset(), edit: Edit | None = None) -> "Taps":
+    def also(
+        self, record: frozenset[str] = frozenset(), edit: Edit | None = None, self_edit: Edit | None = None
+    ) -> "Taps":
         """A copy that records and edits more, into the same store."""
-        return replace(self, record=self.record | record, edits=self.edits if edit is None else (*self.edits, edit))
+        return replace(
+            self,
+            record=self.record | record,
+            edits=self.edits if edit is None else (*self.edits, edit),
+            self_edits=self.self_edits if self_edit is None else (*self.self_edits, self_edit),
+        )
 
     def logits(self, name: str, biased: bool = False) -> Tensor:
         """Scaled attention logits of a recorded layer, (N, heads, pixels, tokens [+ M extra]), float32 or wider.
@@ -77,7 +86,7 @@ class Taps:
 
 
 class AttendProcessor:
-    """Attention processor of one layer: the `stock` processor, unless the call brings taps for a cross-attention layer.
+    """Attention processor of one layer: the `stock` processor, unless the call brings taps that concern the layer.
 
     Matches the calling convention of diffusers' `Attention.processor`.
     """
@@ -96,17 +105,18 @@ class AttendProcessor:
         taps: Taps | None = None,
     ) -> Tensor:
         """(N, pixels, C) -> (N, pixels, C)."""
-        if taps is None or encoder_hidden_states is None or not (taps.edits or self.name in taps.record):
+        itself = encoder_hidden_states is None
+        if taps is None or not (taps.self_edits if itself else taps.edits or self.name in taps.record):
             return self.stock(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-        return self._tapped(attn, hidden_states, encoder_hidden_states, taps)
+        return self._tapped(attn, hidden_states, hidden_states if itself else encoder_hidden_states, taps, itself)
 
-    def _tapped(self, attn: Any, hidden: Tensor, text: Tensor, taps: Taps) -> Tensor:
-        if attn.norm_cross:
+    def _tapped(self, attn: Any, hidden: Tensor, text: Tensor, taps: Taps, itself: bool) -> Tensor:
+        if attn.norm_cross and not itself:
             text = attn.norm_encoder_hidden_states(text)
         queries = _split(attn.to_q(hidden), attn.heads) * attn.scale
         keys, values = _split(attn.to_k(text), attn.heads), _split(attn.to_v(text), attn.heads)
-        bias = self._bias(queries, keys, taps)
-        if self.name in taps.record:
+        bias = self._bias(queries, keys, taps, taps.self_edits if itself else taps.edits)
+        if self.name in taps.record and not itself:
             self._keep(attn, queries, keys, taps)
             if self.name == taps.ends:
                 # The caller's enable_grad() block restores the mode; from here on eps is computed without a graph.
@@ -118,12 +128,12 @@ class AttendProcessor:
             out = out + hidden
         return out / attn.rescale_output_factor
 
-    def _bias(self, queries: Tensor, keys: Tensor, taps: Taps) -> Tensor | None:
-        if not taps.edits:
+    def _bias(self, queries: Tensor, keys: Tensor, taps: Taps, edits: tuple[Edit, ...]) -> Tensor | None:
+        if not edits:
             return None
         with torch.no_grad():  # an edit is a constant to the gradient, as in the published forms
             logits = _wide(queries) @ _wide(keys).transpose(-1, -2)
-            bias = sum((edit(self.name, logits) for edit in taps.edits), torch.zeros((), device=logits.device))
+            bias = sum((edit(self.name, logits) for edit in edits), torch.zeros((), device=logits.device))
             bias = bias.to(queries.dtype)
             if self.name in taps.record:
                 taps.biases[self.name] = bias

@@ -41,8 +41,8 @@ def generate(
     Args:
         scenes: Scene files, or folders of them.
         out: The folder for pictures and summary.json.
-        guidance: Method, or several joined by commas: none, paint, multidiffusion, zest, zest+paint, attend,
-            boxdiff, layout-guidance.
+        guidance: Method, or several joined by commas: none, paint, multidiffusion, zest, zest+paint, dense,
+            attend, boxdiff, layout-guidance.
         steps: Denoising steps per picture.
         seed: Seed of the first picture of each scene.
         count: Pictures per scene, with the seeds that follow.

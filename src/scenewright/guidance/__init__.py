@@ -11,6 +11,7 @@ from scenewright.errors import UserError
 from scenewright.guidance.attend import AttendAndExcite
 from scenewright.guidance.boxes import BoxDiff, LayoutGuidance
 from scenewright.guidance.classifier_free import ClassifierFree
+from scenewright.guidance.dense import DenseDiffusion
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
 from scenewright.guidance.paint import PaintWithWords
@@ -23,6 +24,7 @@ __all__ = [
     "AttentionLoss",
     "BoxDiff",
     "ClassifierFree",
+    "DenseDiffusion",
     "Descend",
     "LayoutGuidance",
     "MultiDiffusion",
@@ -53,6 +55,7 @@ class ZestWindow:
 # Innermost first: the order in which a method's parts are nested.
 _PARTS: dict[str, tuple[type, ...]] = {
     "paint": (PaintWithWords,),
+    "dense": (DenseDiffusion,),
     "zest": (Zest, ZestWindow),
     "cfg": (ClassifierFree,),
     "multidiffusion": (MultiDiffusion,),
@@ -78,6 +81,7 @@ METHODS: dict[str, Factory] = {
     "paint": partial(_assemble, ("paint", "cfg")),
     "multidiffusion": partial(_assemble, ("cfg", "multidiffusion")),
     "zest": partial(_assemble, ("zest", "cfg")),
+    "dense": partial(_assemble, ("dense", "cfg")),
     "attend": partial(_assemble, ("cfg", "attend")),
     "boxdiff": partial(_assemble, ("cfg", "boxdiff")),
     "layout-guidance": partial(_assemble, ("cfg", "layout-guidance")),
