@@ -17,9 +17,12 @@ COMMANDS = {
     "models": "List the models you can name, or print one model's card.",
     "world": "Render the reference world.",
     "train": "Rebuild an embedded model from its recipe.",
+    "eval": "Compare methods on equal terms, in a folder that can be resumed.",
     "bench": "Measure methods and models.",
     "demo": "Draw a gallery of scenes by every method.",
 }
+
+_FILES = {"eval": "evaluate"}  # "eval" is a word of Python
 
 app = App(
     name="scenewright",
@@ -29,7 +32,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for _name, _help in COMMANDS.items():
-    app.command(f"scenewright.commands.{_name}:app", name=_name, help=_help)
+    app.command(f"scenewright.commands.{_FILES.get(_name, _name)}:app", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

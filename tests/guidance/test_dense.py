@@ -116,4 +116,4 @@ def test_only_the_conditional_half_changes(tiny_model: UNetModel, scene: Scene) 
 @pytest.mark.parametrize(("name", "value"), [("weight", -1.0), ("self_weight", float("nan")), ("fraction", 2.0)])
 def test_bad_values_are_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name} is"):
-        DenseDiffusion(**{name: value})
+        DenseDiffusion(**{name: value})  # type: ignore[arg-type]

@@ -61,29 +61,55 @@ def layout_score(scenes: Sequence[Scene], classes: np.ndarray, spurious_zero: bo
     return score
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What the judges see in N pictures: layouts, image features (N, D), CLIP scores (N,). Parts can be merged."""
+
+    layout: LayoutScore
+    features: np.ndarray
+    clip: np.ndarray
+
+    @classmethod
+    def of(
+        cls, judges: Judges, scenes: Sequence[Scene], images: np.ndarray, classes: np.ndarray | None = None
+    ) -> "Judged":
+        """Pictures (N, H, W, 3) against the scenes that they were drawn from; `classes` (N, H, W) if already judged."""
+        features = judges.image_features(images)
+        clip = clip_scores(features, judges.text_features([scene.caption for scene in scenes]))
+        return cls(layout_score(scenes, judges.segment(images) if classes is None else classes), features, clip)
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def merged(self, other: "Judged") -> "Judged":
+        """Both, this one's pictures first."""
+        features, clip = (np.concatenate(pair) for pair in ((self.features, other.features), (self.clip, other.clip)))
+        return Judged(self.layout.merged(other.layout), features, clip)
+
+    def figures(self, reference: Gaussian) -> dict[str, Any]:
+        """miou, miou_full, miou_stuff, fid against the features of `reference`, clip, and `intervals` of the main ones.
+
+        The intervals [low, high] say how much the choice of scenes and noise matters, not how much the reference does.
+        """
+        count = len(self)
+
+        def distance(pictures: np.ndarray) -> float:
+            if len(pictures) < 2:
+                return float("nan")
+            return frechet_distance(reference, Gaussian.of(self.features[pictures]))
+
+        return {
+            **self.layout.over(),
+            "fid": distance(np.arange(count)),
+            "clip": float(self.clip.mean()),
+            "intervals": {
+                "miou": interval(lambda pictures: self.layout.over(pictures)["miou"], count),
+                "fid": interval(distance, count, draws=100, centred=True),
+                "clip": interval(lambda pictures: float(self.clip[pictures].mean()), count),
+            },
+        }
+
+
 def scores(judges: Judges, scenes: Sequence[Scene], images: np.ndarray, reference: Gaussian) -> dict[str, Any]:
-    """miou, miou_full, miou_stuff, fid (world-CLIP features against `reference`) and clip of one method's pictures, and
-    `intervals`: [low, high] of miou, fid and clip.
-
-    The intervals say how much the choice of scenes and noise matters, not how much the reference does.
-    """
-    layout = layout_score(scenes, judges.segment(images))
-    features = judges.image_features(images)
-    clip = clip_scores(features, judges.text_features([scene.caption for scene in scenes]))
-    count = len(images)
-
-    def distance(pictures: np.ndarray) -> float:
-        if len(pictures) < 2:
-            return float("nan")
-        return frechet_distance(reference, Gaussian.of(features[pictures]))
-
-    return {
-        **layout.over(),
-        "fid": distance(np.arange(count)),
-        "clip": float(clip.mean()),
-        "intervals": {
-            "miou": interval(lambda pictures: layout.over(pictures)["miou"], count),
-            "fid": interval(distance, count, draws=100, centred=True),
-            "clip": interval(lambda pictures: float(clip[pictures].mean()), count),
-        },
-    }
+    """The figures of one method's pictures; FID is of world-CLIP features against `reference`."""
+    return Judged.of(judges, scenes, images).figures(reference)

@@ -112,8 +112,8 @@ def layout(
     from scenewright.bench.rows import table
     from scenewright.bench.scoring import Judges
 
-    named = _listed(methods) or DEFAULT_METHODS
-    plan = Plan(setting, samples, named, split, seed, steps, batch, reference, _parameters(set_ or ()))
+    named = words_of(methods) or DEFAULT_METHODS
+    plan = Plan(setting, samples, named, split, seed, steps, batch, reference, parameters_from(set_ or ()))
     with progress(f"bench layout {setting}", steps_of(plan)) as told:
         rows = list(measure(load(model, dtype), Judges.embedded(), plan, json, told))
     print(table(rows, COLUMNS))
@@ -160,7 +160,7 @@ def real(
     from scenewright.guidance import USUAL
 
     loaded = load(model, dtype)
-    named = _listed(methods) or USUAL
+    named = words_of(methods) or USUAL
     parts = bench.collections(data, loaded)
     with progress("bench real", bench.steps_of(parts, named)) as told:
         rows = list(
@@ -221,11 +221,12 @@ def gallery(
     return 0
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a comma list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
+def parameters_from(pairs: Sequence[str]) -> dict[str, Any]:
     """`name=value` words as a mapping; raises UserError for one without "="."""
     for pair in pairs:
         if "=" not in pair:

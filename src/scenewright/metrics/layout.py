@@ -67,6 +67,18 @@ class Overlaps:
         counts = counted.counts
         self._rows.append(np.stack([counts.sum(1), counts.sum(0), np.diag(counts)]))
 
+    @classmethod
+    def from_rows(cls, rows: np.ndarray) -> "Overlaps":
+        """The pictures of `rows` of another one."""
+        out = cls(rows.shape[2])
+        out._rows = list(rows)
+        return out
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(pictures, 3, classes) int64 pixels of the truth, of the prediction, of both."""
+        return np.stack(self._rows) if self._rows else np.zeros((0, 3, self.classes), np.int64)
+
     def merged(self, other: "Overlaps") -> "Overlaps":
         """The pictures of both, this one's first."""
         out = Overlaps(self.classes)
@@ -77,8 +89,7 @@ class Overlaps:
         """(classes,) float64 IoU over the pictures at these positions (all by default; repeats count again); NaN for
         classes that are nowhere in their truth.
         """
-        rows = np.stack(self._rows) if self._rows else np.zeros((0, 3, self.classes), np.int64)
-        return _iou(*(rows if pictures is None else rows[pictures]).sum(0))
+        return _iou(*(self.rows if pictures is None else self.rows[pictures]).sum(0))
 
 
 def _iou(truth: np.ndarray, predicted: np.ndarray, both: np.ndarray) -> np.ndarray:

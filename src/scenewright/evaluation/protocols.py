@@ -1,0 +1,105 @@
+"""What an evaluation draws: segments chosen once by a protocol, so that every method sees the same inputs."""
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from scenewright.bench.drawing import Told, silent
+from scenewright.bench.layout import held_out_scenes
+from scenewright.errors import UserError
+from scenewright.files import write_atomically
+from scenewright.runs import entries
+from scenewright.scene import Scene
+from scenewright.scene_io import read_scene, write_scene
+from scenewright.world import CLASSES
+from scenewright.world.layouts import MOST, SETTINGS, SMALL
+
+PROTOCOLS = SETTINGS
+WORLD = "world"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One scene to draw, and the words of all that its picture should show, asked for by a segment or not."""
+
+    scene: Scene
+    named: tuple[str, ...]
+
+
+def chosen(scene: Scene, protocol: str, seed: int) -> Scene:
+    """The scene with the segments that a protocol conditions on (ZestGuide's release, `generate_dataset.py`).
+
+    Its unit is the class, so segments of the same words are one. all: every one. filtered: those over 5 % of the
+    picture. few: of these, one to three at random; both numbers and choice come from `seed`. None may be left. Raises
+    UserError for another protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise UserError(f"protocol '{protocol}' is not known; choose from {', '.join(PROTOCOLS)}.")
+    kept = [segment for segment in by_words(scene).segments if protocol == "all" or segment.area > SMALL]
+    if protocol == "few" and kept:
+        rng = np.random.default_rng([17, seed])
+        count = int(rng.integers(1, min(MOST, len(kept)) + 1))
+        kept = [kept[i] for i in sorted(rng.permutation(len(kept))[:count])]
+    return replace(scene, segments=tuple(kept))
+
+
+def by_words(scene: Scene) -> Scene:
+    """The scene with one segment for all visible regions of the same words; those without words are dropped."""
+    labels = scene.label_map()
+    texts = dict.fromkeys(segment.text for segment in scene.segments if segment.text.strip())
+    merged = []
+    for text in texts:
+        own = [i for i, segment in enumerate(scene.segments, start=1) if segment.text == text]
+        mask = np.isin(labels, own)
+        if mask.any():
+            merged.append(replace(scene.segments[own[0] - 1], mask=mask.astype(np.float32)))
+    return replace(scene, segments=tuple(merged))
+
+
+def cases(data: str, protocol: str, count: int, split: str = "test", told: Told = silent) -> list[Case]:
+    """The first `count` cases of `data` that a protocol leaves a segment of: "world", or a folder of scenes.
+
+    A folder may hold fewer. Raises UserError if it holds none, or a scene that cannot be read.
+    """
+    if data == WORLD:
+        samples, scenes = held_out_scenes(protocol, count, split, told)
+        named = [tuple(CLASSES[p.class_id] for p in sample.phrases if p.instance) for sample in samples]
+        return [Case(scene, words) for scene, words in zip(scenes, named, strict=True)]
+    found = list(_of_folder(Path(data), protocol, count, told))
+    if not found:
+        raise UserError(f"{data} has no scene with a segment for protocol '{protocol}'; name another folder.")
+    return found
+
+
+def _of_folder(folder: Path, protocol: str, count: int, told: Told) -> Iterator[Case]:
+    done = 0
+    for source in entries([folder]).sources:
+        if done == count:
+            return
+        scene = source.read()
+        picked = chosen(replace(scene, name=source.name), protocol, zlib.crc32(source.name.encode()))
+        if picked.segments:
+            done += 1
+            told("reading")
+            yield Case(picked, tuple(dict.fromkeys(s.text for s in scene.segments if s.text.strip())))
+
+
+def save_cases(found: Sequence[Case], folder: Path) -> None:
+    """Write the scenes as numbered files, and cases.json last: with it, the folder is whole."""
+    for number, case in enumerate(found):
+        write_scene(case.scene, folder / f"{number:06d}.json")
+    listed = [{"scene": f"{number:06d}.json", "named": case.named} for number, case in enumerate(found)]
+    write_atomically(folder / "cases.json", (json.dumps(listed, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def saved_cases(folder: Path) -> list[Case] | None:
+    """The cases of a folder, or None if it has none."""
+    try:
+        listed = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return [Case(read_scene(folder / row["scene"]), tuple(row["named"])) for row in listed]
