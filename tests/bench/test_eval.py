@@ -181,7 +181,7 @@ def test_batches_come_back_as_they_were(tiny_model: Any, oracle: Judges, tmp_pat
     run.work([RENDERS])
     (first, *_) = run.batches(RENDERS)
     first.save(tmp_path / "copy.npz")
-    again = Batch.load(tmp_path / "copy.npz")
+    again = Batch.load(tmp_path / "copy.npz", oracle.labels)
     assert np.array_equal(again.judged.layout.inside.rows, first.judged.layout.inside.rows)
     assert np.array_equal(again.judged.features, first.judged.features)
     assert np.isnan(again.seconds)

@@ -37,6 +37,7 @@ def evaluate(
     batch: int = 16,
     reference: int = 1000,
     shard: str = "",
+    judge: str = "",
     set_: Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=False)] = (),
 ) -> int:
     """Draw the scenes of a protocol by every method and print the table; run it again to resume.
@@ -61,6 +62,8 @@ def evaluate(
         batch: Pictures drawn together.
         reference: Renders that FID, KID, precision and recall compare with.
         shard: Which part this process draws, as 0/2; by default what `accelerate launch` says.
+        judge: Folder or hub id of a segmentation network (Mask2Former, OneFormer, Segformer, ...) that judges layouts
+            in place of the embedded one; segment texts are matched with its class names.
         set_: A parameter of a method, as zest.eta=0.5; may be given many times.
     """
     from scenewright.evaluation.plan import Plan
@@ -70,13 +73,14 @@ def evaluate(
         if path.suffix not in FORMS:
             raise UserError(f"{path} has no known suffix; end it in {', '.join(FORMS)}.")
     plan = Plan(protocol, data, samples, split, seed, steps, batch, reference, parameters_from(set_))
-    return _run(out, plan, (model, dtype), methods, shard_of(shard), reports)
+    return _run(out, plan, (model, dtype), judge, methods, shard_of(shard), reports)
 
 
 def _run(
     out: Path,
     plan: "Plan",
     model: tuple[str, str],
+    judge: str,
     methods: str,
     shard: tuple[int, int],
     reports: Sequence[Path],
@@ -91,7 +95,8 @@ def _run(
     every = (*METHODS, RENDERS) if plan.data == "world" else tuple(METHODS)
     named = every if methods.strip() == "all" else words_of(methods)
     with progress(f"eval {plan.protocol}", plan.samples * (len(named) + 1) // shard[1] + plan.reference) as told:
-        run = Run(out, plan, load(*model), Judges.embedded(), told)
+        judges = Judges.with_segmenter(judge) if judge else Judges.embedded()
+        run = Run(out, plan, load(*model), judges, told)
         run.work(named, shard)
         left = run.missing(named)
         if left:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from scenewright.bench.drawing import SPLITS, Told, draw, renders, silent
-from scenewright.bench.scoring import Judged, Judges, layout_score
+from scenewright.bench.scoring import Judged, Judges, Labels, layout_score
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.evaluation.plan import RENDERS, Plan, column, identity
@@ -25,7 +25,6 @@ from scenewright.evaluation.protocols import WORLD, Case, cases, save_cases, sav
 from scenewright.files import write_atomically
 from scenewright.metrics.layout import Overlaps
 from scenewright.metrics.objects import found
-from scenewright.world import CLASS_ID, KINDS, class_of
 
 _REFERENCE_OFFSET = 5_000_000  # far from the scenes that are drawn, inside the same split
 
@@ -64,14 +63,14 @@ class Batch:
         write_atomically(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> "Batch":
+    def load(cls, path: Path, labels: Labels) -> "Batch":
         """Raises UserError if the file cannot be read."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 rows = {name: file[name] for name in ("inside", "whole", "features", "clip", "objects", "seconds")}
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise UserError(f"{path} is no whole part of an evaluation; delete it and run again.") from error
-        layout = layout_score((), np.zeros((0, 1, 1)))
+        layout = layout_score((), np.zeros((0, 1, 1)), labels=labels)
         layout.inside, layout.whole = Overlaps.from_rows(rows["inside"]), Overlaps.from_rows(rows["whole"])
         judged = Judged(layout, rows["features"], rows["clip"])
         return cls(judged, rows["objects"], float(rows["seconds"]))
@@ -141,7 +140,7 @@ class Run:
         for part in self.parts([method]):
             if not self._path(part).exists():
                 raise UserError(f"{method} is not finished in {self.folder}; run the same command again.")
-            yield Batch.load(self._path(part))
+            yield Batch.load(self._path(part), self.judges.labels)
 
     def picture(self, method: str, number: int) -> Path:
         """Where the picture of a case is kept."""
@@ -159,7 +158,9 @@ class Run:
             Image.fromarray(image).save(buffer, "PNG")
             write_atomically(self.folder / part.folder / f"{number:06d}.png", buffer.getvalue())
         classes = self.judges.segment(images)
-        shown = np.array([_shown(case, seen) for case, seen in zip(own, classes, strict=True)], np.int64)
+        shown = np.array(
+            [_shown(case, seen, self.judges.labels) for case, seen in zip(own, classes, strict=True)], np.int64
+        )
         Batch(Judged.of(self.judges, scenes, images, classes), shown, seconds).save(self._path(part))
 
     def _drawn(self, part: Part, scenes: list) -> tuple[np.ndarray, float]:
@@ -182,10 +183,10 @@ class Run:
         return np.stack([sample.image for sample in renders(seeds, told=self.told)]), float("nan")
 
 
-def _shown(case: Case, classes: np.ndarray) -> tuple[int, int]:
-    """How many kinds of object the case names, and how many of them a class map shows."""
-    kinds = {name for name in map(class_of, case.named) if name in KINDS}
-    return len(kinds), sum(found(classes, CLASS_ID[name]) for name in kinds)
+def _shown(case: Case, classes: np.ndarray, labels: Labels) -> tuple[int, int]:
+    """How many classes of object the case names, and how many of them a class map shows."""
+    named = {labels.id_of(words) for words in case.named} & set(labels.objects)
+    return len(named), sum(found(classes, class_id) for class_id in named)
 
 
 def _check(known: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

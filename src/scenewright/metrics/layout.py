@@ -109,7 +109,7 @@ class LayoutScore:
     def __init__(self, objects: Iterable[int], stuff: Iterable[int], spurious_zero: bool = False) -> None:
         self.objects, self.stuff = tuple(objects), tuple(stuff)
         self.spurious_zero = spurious_zero
-        classes = max(*self.objects, *self.stuff) + 1
+        classes = max((*self.objects, *self.stuff)) + 1
         self.inside, self.whole = Overlaps(classes), Overlaps(classes)
 
     def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
