@@ -33,6 +33,10 @@ def test_filtered_and_few_are_large_and_few_are_objects(world: list[Sample]) -> 
         assert not any(segment.stuff for segment in few.segments)
         assert scene_of(sample, "few") == few
         counts.add(len(few.segments))
+        for count in (1, 2, 3):
+            exact = scene_of(sample, f"few-{count}").segments
+            assert len(exact) == (count if len([s for s in filtered.segments if not s.stuff]) >= count else 0)
+            assert len(few.segments) != count or [s.text for s in few.segments] == [s.text for s in exact]
     assert counts <= {0, 1, 2, 3}
     assert len(counts) > 1
 

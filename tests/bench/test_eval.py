@@ -1,22 +1,27 @@
 """Evaluations: protocols choose as they say, runs resume and are shared to the identical table, reports read well."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from truth import oracle_judges
 
 from scenewright.bench.rows import finite
 from scenewright.bench.scoring import Judges
 from scenewright.errors import UserError
 from scenewright.evaluation import run as running
+from scenewright.evaluation.ablations import ABLATIONS, ablate, variants
 from scenewright.evaluation.page import adherence, page
 from scenewright.evaluation.plan import RENDERS, Plan
+from scenewright.evaluation.plots import plot
 from scenewright.evaluation.protocols import by_words, cases, chosen, save_cases, saved_cases
 from scenewright.evaluation.run import Batch, Run
 from scenewright.evaluation.table import rows, text_of
+from scenewright.guidance import build
 from scenewright.scene import Scene, Segment
 from scenewright.scene_io import write_scene
 
@@ -238,16 +243,40 @@ def test_the_command_writes_its_reports_and_resumes(
     words = ["eval", "-o", str(tmp_path / "run"), "--methods", "none,renders", "--samples", "4", "--steps", "2"]
     words += ["--reference", "6", "--json", str(tmp_path / "rows.json"), "--batch", "2"]
     words += ["--report", str(tmp_path / "table.md"), "--report", str(tmp_path / "page.html")]
+    words += ["--report", str(tmp_path / "plot.png")]
     assert cli.run([*words, "--shard", "0/2"]) == 0
-    assert "2 parts are left" in capsys.readouterr().out
+    assert "parts are left" in capsys.readouterr().out
     assert cli.run([*words, "--shard", "1/2"]) == 0
     assert capsys.readouterr().out == (tmp_path / "table.md").read_text()
     assert [row["method"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["none", RENDERS]
     assert "<table>" in (tmp_path / "page.html").read_text()
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width > 400
     for wrong, message in (
         (["--shard", "2/2"], "shard '2/2'"),
-        (["--report", "table.pdf"], "no known suffix"),
+        (["--report", "table.pdf"], "no form that fits"),
+        (["--ablate", "layers"], "page.html is for methods"),
         (["--seed", "1"], "holds an evaluation with seed 0, not 1"),
     ):
         assert cli.run([*words, *wrong]) == 2
         assert message in capsys.readouterr().err
+    assert cli.run(["eval", "-o", str(tmp_path / "new"), "--ablate", "colour"]) == 2
+    assert "ablation 'colour' is not known" in capsys.readouterr().err
+
+
+def test_ablations_vary_one_choice(tiny_model: Any, oracle: Judges, tmp_path: Path) -> None:
+    labels = {name: [v.label for v in variants(name, tiny_model)] for name in ABLATIONS}
+    assert labels["layers"] == ["all", "decoder", "encoder", "res4", "res8", "res4+8"]
+    assert labels["granularity"] == ["head", "layer", "global"]
+    for name in ABLATIONS:
+        for variant in variants(name, tiny_model):
+            replace(small(), parameters=variant.parameters, **variant.plan)
+            build("zest", **variant.parameters)
+    done = ablate("granularity", tmp_path, small(), tiny_model, oracle, (0, 1), lambda text: None) or []
+    assert [row["parameters"]["zest.granularity"] for row in done] == labels["granularity"]
+    assert {row["parameters"]["zest.eta"] for row in done} == {done[0]["parameters"]["zest.eta"]}
+    assert plot(done)[:4] == b"\x89PNG"
+    assert ablate("seeds", tmp_path / "s", small(), tiny_model, oracle, (0, 2), lambda text: None) is None
+    seeds = ablate("seeds", tmp_path / "s", small(), tiny_model, oracle, (1, 2), lambda text: None) or []
+    assert [row["seed"] for row in seeds] == [0, 1_000_000, 2_000_000]
+    assert len({row["clip"] for row in seeds} | {row["fid"] for row in seeds}) > 2

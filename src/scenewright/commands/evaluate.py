@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from scenewright.evaluation.run import Run
 
 app = App(name="eval", help="Compare methods on equal terms, in a folder that can be resumed.")
-FORMS = {".json": "json", ".md": "md", ".csv": "csv", ".tex": "tex", ".html": "html"}
+FORMS = {".json": "json", ".md": "md", ".csv": "csv", ".tex": "tex", ".html": "html", ".png": "png"}
 
 
 @app.default
@@ -38,6 +39,7 @@ def evaluate(
     reference: int = 1000,
     shard: str = "",
     judge: str = "",
+    ablate: str = "",
     set_: Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=False)] = (),
 ) -> int:
     """Draw the scenes of a protocol by every method and print the table; run it again to resume.
@@ -47,13 +49,14 @@ def evaluate(
 
     Args:
         out: Folder of the run: scenes, pictures, what the judges saw.
-        protocol: few: 1 to 3 segments over 5 % of the picture; filtered: every segment over 5 %; all: every segment.
+        protocol: few: 1 to 3 segments over 5 % of the picture; few-1, few-2, few-3: just so many; filtered: every
+            segment over 5 %; all: every segment.
         methods: Comma list of methods, or all; "renders" scores the scenes' own renders.
         data: world, or a folder of scenes.
         samples: The most scenes.
         json: Where the rows go as JSON too.
-        report: A file for the table: .md, .csv, .tex, .json, or .html with the pictures side by side, worst first; may
-            be given many times.
+        report: A file for the table: .md, .csv, .tex, .json, .png (a plot), or .html with the pictures side by side,
+            worst first; may be given many times.
         split: test to report, validation to tune; of the world.
         model: Preset or folder of the model to measure.
         dtype: Precision of its weights; bfloat16 is nearly twice as fast on processors that have it.
@@ -64,6 +67,8 @@ def evaluate(
         shard: Which part this process draws, as 0/2; by default what `accelerate launch` says.
         judge: Folder or hub id of a segmentation network (Mask2Former, OneFormer, Segformer, ...) that judges layouts
             in place of the embedded one; segment texts are matched with its class names.
+        ablate: Vary one choice of ZestGuide instead of comparing methods: layers, granularity, loss, strength,
+            fraction, seeds, segments.
         set_: A parameter of a method, as zest.eta=0.5; may be given many times.
     """
     from scenewright.evaluation.plan import Plan
@@ -71,41 +76,59 @@ def evaluate(
     reports = [*report, *([json] if json else [])]
     for path in reports:
         if path.suffix not in FORMS:
-            raise UserError(f"{path} has no known suffix; end it in {', '.join(FORMS)}.")
+            raise UserError(f"{path} has no form that fits; end it in {', '.join(FORMS)}.")
+        if ablate and path.suffix == ".html":
+            raise UserError(f"{path} is for methods, and an ablation has one; leave the page out, or --ablate.")
     plan = Plan(protocol, data, samples, split, seed, steps, batch, reference, parameters_from(set_))
-    return _run(out, plan, (model, dtype), judge, methods, shard_of(shard), reports)
+    return _run(Job(out, plan, model, dtype, judge, methods, ablate, shard_of(shard)), reports)
 
 
-def _run(
-    out: Path,
-    plan: "Plan",
-    model: tuple[str, str],
-    judge: str,
-    methods: str,
-    shard: tuple[int, int],
-    reports: Sequence[Path],
-) -> int:
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for."""
+
+    out: Path
+    plan: "Plan"
+    model: str
+    dtype: str
+    judge: str
+    methods: str
+    ablate: str
+    shard: tuple[int, int]
+
+    def named(self) -> tuple[str, ...]:
+        """The methods to compare."""
+        from scenewright.evaluation.plan import RENDERS
+        from scenewright.guidance import METHODS
+
+        every = (*METHODS, RENDERS) if self.plan.data == "world" else tuple(METHODS)
+        return every if self.methods.strip() == "all" else words_of(self.methods)
+
+
+def _run(job: Job, reports: Sequence[Path]) -> int:
     from scenewright.backends import load
     from scenewright.bench.scoring import Judges
-    from scenewright.evaluation.plan import RENDERS
+    from scenewright.evaluation.ablations import ablate, variants
     from scenewright.evaluation.run import Run
-    from scenewright.evaluation.table import rows, text_of
-    from scenewright.guidance import METHODS
+    from scenewright.evaluation.table import COLUMNS, rows, text_of
 
-    every = (*METHODS, RENDERS) if plan.data == "world" else tuple(METHODS)
-    named = every if methods.strip() == "all" else words_of(methods)
-    with progress(f"eval {plan.protocol}", plan.samples * (len(named) + 1) // shard[1] + plan.reference) as told:
-        judges = Judges.with_segmenter(judge) if judge else Judges.embedded()
-        run = Run(out, plan, load(*model), judges, told)
-        run.work(named, shard)
-        left = run.missing(named)
-        if left:
-            print(f"{len(left)} parts are left to other processes; run the command again if they have stopped.")
-            return 0
-        table = rows(run, named)
+    model, plan, run = load(job.model, job.dtype), job.plan, None
+    judges = Judges.with_segmenter(job.judge) if job.judge else Judges.embedded()
+    columns = len(variants(job.ablate, model)) if job.ablate else len(job.named())
+    with progress(f"eval {plan.protocol}", plan.samples * (columns + 1) // job.shard[1] + plan.reference) as told:
+        if job.ablate:
+            table = ablate(job.ablate, job.out, plan, model, judges, job.shard, told)
+        else:
+            run = Run(job.out, plan, model, judges, told)
+            run.work(job.named(), job.shard)
+            table = None if run.missing(job.named()) else rows(run, job.named())
+    if table is None:
+        print("parts are left to other processes; run the command again if they have stopped.")
+        return 0
+    shown = ("variant", *COLUMNS) if job.ablate else COLUMNS
     for path in reports:
-        _write(path, FORMS[path.suffix], run, table)
-    print(text_of(table, "md"), end="")
+        _write(path, run, table, shown)
+    print(text_of(table, "md", shown), end="")
     return 0
 
 
@@ -119,14 +142,18 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _write(path: Path, form: str, run: "Run", table: Sequence["Row"]) -> None:
+def _write(path: Path, run: "Run | None", table: Sequence["Row"], columns: Sequence[str]) -> None:
     from scenewright.bench.rows import write_json
     from scenewright.evaluation.page import page
+    from scenewright.evaluation.plots import plot
     from scenewright.evaluation.table import text_of
     from scenewright.files import write_atomically
 
+    form = FORMS[path.suffix]
     if form == "json":
         write_json(path, table)
+    elif form == "png":
+        write_atomically(path, plot(table))
     else:
-        text = page(run, table, path.parent) if form == "html" else text_of(table, form)
+        text = page(run, table, path.parent) if form == "html" and run else text_of(table, form, columns)
         write_atomically(path, text.encode())

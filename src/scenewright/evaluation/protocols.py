@@ -34,16 +34,17 @@ def chosen(scene: Scene, protocol: str, seed: int) -> Scene:
     """The scene with the segments that a protocol conditions on (ZestGuide's release, `generate_dataset.py`).
 
     Its unit is the class, so segments of the same words are one. all: every one. filtered: those over 5 % of the
-    picture. few: of these, one to three at random; both numbers and choice come from `seed`. None may be left. Raises
-    UserError for another protocol.
+    picture. few: of these, one to three at random; number and choice come from `seed`. few-1 to few-3: so many of
+    these, none if there are fewer. None may be left. Raises UserError for another protocol.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"protocol '{protocol}' is not known; choose from {', '.join(PROTOCOLS)}.")
     kept = [segment for segment in by_words(scene).segments if protocol == "all" or segment.area > SMALL]
-    if protocol == "few" and kept:
+    if protocol.startswith("few") and kept:
         rng = np.random.default_rng([17, seed])
         count = int(rng.integers(1, min(MOST, len(kept)) + 1))
-        kept = [kept[i] for i in sorted(rng.permutation(len(kept))[:count])]
+        count = count if protocol == "few" else int(protocol[-1])
+        kept = [kept[i] for i in sorted(rng.permutation(len(kept))[:count])] if count <= len(kept) else []
     return replace(scene, segments=tuple(kept))
 
 
