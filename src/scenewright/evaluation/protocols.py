@@ -4,17 +4,19 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from scenewright.bench.drawing import Told, silent
 from scenewright.bench.layout import held_out_scenes
+from scenewright.datasets.label_sets import LABEL_SETS, label_pictures, read_labels, scene_captions
 from scenewright.errors import UserError
 from scenewright.files import write_atomically
 from scenewright.runs import entries
 from scenewright.scene import Scene
-from scenewright.scene_io import read_scene, write_scene
+from scenewright.scene_io import Source, read_scene, write_scene
 from scenewright.world import CLASSES
 from scenewright.world.layouts import MOST, SETTINGS, SMALL
 
@@ -62,7 +64,8 @@ def by_words(scene: Scene) -> Scene:
 
 
 def cases(data: str, protocol: str, count: int, split: str = "test", told: Told = silent) -> list[Case]:
-    """The first `count` cases of `data` that a protocol leaves a segment of: "world", or a folder of scenes.
+    """The first `count` cases of `data` that a protocol leaves a segment of: "world", a folder of scenes, or
+    "ade20k:FOLDER" and the like for label pictures (see `datasets.label_sets`).
 
     A folder may hold fewer. Raises UserError if it holds none, or a scene that cannot be read.
     """
@@ -70,15 +73,27 @@ def cases(data: str, protocol: str, count: int, split: str = "test", told: Told 
         samples, scenes = held_out_scenes(protocol, count, split, told)
         named = [tuple(CLASSES[p.class_id] for p in sample.phrases if p.instance) for sample in samples]
         return [Case(scene, words) for scene, words in zip(scenes, named, strict=True)]
-    found = list(_of_folder(Path(data), protocol, count, told))
+    found = list(_of_sources(_sources(data), protocol, count, told))
     if not found:
         raise UserError(f"{data} has no scene with a segment for protocol '{protocol}'; name another folder.")
     return found
 
 
-def _of_folder(folder: Path, protocol: str, count: int, told: Told) -> Iterator[Case]:
+def _sources(data: str) -> Sequence[Source]:
+    kind, _, place = data.partition(":")
+    if kind not in LABEL_SETS or not place:
+        return entries([Path(data)]).sources
+    of, folder = LABEL_SETS[kind], Path(place)
+    captions = scene_captions(folder)
+    return [
+        Source(path, path.stem, partial(read_labels, path, of, captions.get(path.stem, "")))
+        for path in label_pictures(folder, of)
+    ]
+
+
+def _of_sources(sources: Sequence[Source], protocol: str, count: int, told: Told) -> Iterator[Case]:
     done = 0
-    for source in entries([folder]).sources:
+    for source in sources:
         if done == count:
             return
         scene = source.read()
