@@ -47,9 +47,9 @@ def segformer(folder: Path) -> tuple[Any, Any]:
 
 
 def swin() -> SwinConfig:
+    options: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     return SwinConfig(
-        image_size=32, patch_size=2, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
+        image_size=32, patch_size=2, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4, **options
     )  # fmt: skip
 
 

@@ -46,8 +46,8 @@ class NamedSegmenter:
                 f"{source} is no segmentation network that can be read ({type(error).__name__}); give a folder or hub "
                 "id with config.json, preprocessor_config.json and safetensors."
             ) from error
-        labels = {int(index): str(name) for index, name in config.id2label.items()}
-        names = tuple(labels.get(index, "") for index in range(max(labels) + 1))
+        labels = {int(index): str(name) for index, name in (config.id2label or {}).items()}
+        names = tuple(labels.get(index, "") for index in range(max(labels, default=-1) + 1))
         identity = weights_digest(Path(source))[:12] if local else source
         return cls(network.float().eval().requires_grad_(False), processor, names, identity)
 
