@@ -50,9 +50,10 @@ def evaluate(
     Args:
         out: Folder of the run: scenes, pictures, what the judges saw.
         protocol: few: 1 to 3 segments over 5 % of the picture; few-1, few-2, few-3: just so many; filtered: every
-            segment over 5 %; all: every segment.
+            segment over 5 %; all: every segment; captions: none.
         methods: Comma list of methods, or all; "renders" scores the scenes' own renders.
-        data: world, a folder of scenes, or label pictures as ade20k:FOLDER, cityscapes:FOLDER, coco-stuff:FOLDER.
+        data: world, a folder of scenes, or label pictures as ade20k:FOLDER, cityscapes:FOLDER, coco-stuff:FOLDER;
+            or prompts:FILE.
         samples: The most scenes.
         json: Where the rows go as JSON too.
         report: A file for the table: .md, .csv, .tex, .json, .png (a plot), or .html with the pictures side by side,
