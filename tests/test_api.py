@@ -123,6 +123,17 @@ def test_wrong_settings_say_what_and_how(values: dict[str, Any], said: str) -> N
         Settings(**values)
 
 
+def test_defaults_that_add_noise_are_dropped_beside_solvers_that_add_none(scene: Scene) -> None:
+    assert Settings("zest").complete("embedded")["zest.ddim_eta"] == 1.0
+    assert Settings("zest", solver="euler").complete("embedded")["zest.ddim_eta"] is None
+    given = Settings("zest", solver="euler", parameters={"zest.ddim_eta": 0.5})
+    assert given.complete("embedded")["zest.ddim_eta"] == 0.5
+    (picture,) = generate(scene, "embedded", "zest", steps=2, solver="dpm++2m")
+    assert picture.record.parameters["zest.ddim_eta"] is None
+    with pytest.raises(UserError, match="set its ddim_eta to 0 or use ddim"):
+        generate(scene, "embedded", "zest", steps=2, solver="dpm++2m", zest_ddim_eta=0.5)
+
+
 def test_short_and_python_names_of_parameters() -> None:
     known = {"zest.eta": 1, "zest.ddim_eta": None, "paint.weight": None}
     assert full_name("eta", known) == full_name("zest_eta", known) == full_name("zest.eta", known) == "zest.eta"

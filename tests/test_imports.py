@@ -35,7 +35,7 @@ LAYERS = {
     "cli": 6,
 }
 SIBLINGS = ("sampling", "guidance", "backends")
-MODEL_CODE = ("backends", "judges", "segmenters", "training")
+MODEL_CODE = ("backends", "judges", "perceptual", "segmenters", "training")
 BESIDE = ("world", "datasets", "metrics.layout", "metrics.quality")
 MODULES = sorted(SOURCE.rglob("*.py"))
 

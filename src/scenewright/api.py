@@ -89,8 +89,13 @@ class Settings:
             raise UserError(f"{str(error).rstrip('.')}{meant(name, METHODS)}") from error
 
     def complete(self, model: str = "") -> dict[str, Any]:
-        """Every parameter by its full name, as JSON holds it: the given value, or the default for `model`."""
+        """Every parameter by its full name, as JSON holds it: the given value, or the default for `model`.
+
+        A default that asks for noise is dropped beside a solver that adds none.
+        """
         known = parameters(self.method, model)
+        if self.solver != "ddim":
+            known |= dict.fromkeys((name for name in known if name.endswith(".ddim_eta")), None)
         given = {full_name(name, known): value for name, value in self.parameters.items()}
         return json.loads(json.dumps(known | given, default=str))
 

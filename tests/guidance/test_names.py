@@ -34,6 +34,14 @@ def test_parts_are_nested_in_the_right_order() -> None:
     }
 
 
+def test_paint_has_a_window_where_one_is_asked_for() -> None:
+    assert build("paint")[0] == PaintWithWords()
+    during, _ = build("paint", start=0.5, stop="0.75", weight=2)
+    assert during == During(PaintWithWords(2.0), 0.5, 0.75)
+    with pytest.raises(UserError, match="start is 1.5"):
+        build("paint", start=1.5)
+
+
 @pytest.mark.parametrize("name", ["zest,paint", "paint+zest", " zest , paint "])
 def test_combinations_in_any_order(name: str) -> None:
     assert len(build(name)) == 3

@@ -52,9 +52,21 @@ class ZestWindow:
             check_range("guided_steps", self.guided_steps, 0)
 
 
+@dataclass(frozen=True)
+class PaintWindow:
+    """Paint-with-Words over the part of the run from `start` to `stop`, fractions of it; the paper's is the whole."""
+
+    start: float = 0.0
+    stop: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("start", self.start, 0, 1)
+        check_range("stop", self.stop, 0, 1)
+
+
 # Innermost first: the order in which a method's parts are nested.
 _PARTS: dict[str, tuple[type, ...]] = {
-    "paint": (PaintWithWords,),
+    "paint": (PaintWithWords, PaintWindow),
     "dense": (DenseDiffusion,),
     "zest": (Zest, ZestWindow),
     "cfg": (ClassifierFree,),
@@ -139,9 +151,11 @@ def _made(part: str, values: Mapping[str, Any]) -> Guidance:
         hints = typing.get_type_hints(kind)
         own = {spec.name for spec in fields(kind)}
         made.append(kind(**{k: _converted(f"{part}.{k}", v, hints[k]) for k, v in values.items() if k in own}))
-    if part == "zest":
-        guidance, window = made
-        return During(guidance, 0.0, window.fraction, window.guided_steps)
+    match made:
+        case [guidance, ZestWindow() as window]:
+            return During(guidance, 0.0, window.fraction, window.guided_steps)
+        case [guidance, PaintWindow() as window] if window != PaintWindow():
+            return During(guidance, window.start, window.stop)
     return made[0]
 
 
