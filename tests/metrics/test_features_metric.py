@@ -43,8 +43,8 @@ def test_kid_by_subsets_is_that_of_torchmetrics() -> None:
     for _ in range(400):
         chosen = [torch.from_numpy(x)[torch.randperm(len(x))[:40]] for x in (a, b)]
         values.append(float(image.poly_mmd(*chosen)))
-    assert mean == pytest.approx(np.mean(values), abs=4 * np.std(values) / 20)
-    assert deviation == pytest.approx(np.std(values), rel=0.2)
+    assert mean == pytest.approx(float(np.mean(values)), abs=4 * float(np.std(values)) / 20)
+    assert deviation == pytest.approx(float(np.std(values)), rel=0.2)
     assert of(a).kid(of(b), subsets=3) == of(a).kid(of(b), subsets=3)
 
 

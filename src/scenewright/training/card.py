@@ -16,8 +16,8 @@ _WHAT = {
     "embedded": "Text to a 128x128 picture of the reference world; a diffusers `StableDiffusionPipeline` folder. Two "
     "things in its training make it unlike a model that saw captions only. The cross-attention of a phrase is asked to "
     "lie in its segment (TokenCompose; rows of the curve with a `grounding` term), so it knows better where its words "
-    "are. And what it predicts must be recognisable to a small network that reads classes from latents (rows with a "
-    "`recognition` term), so its objects are found more often than their shapes deserve.",
+    "are. And what it predicts must be recognisable to a small network that reads classes and colours from latents "
+    "(rows with `recognition` and `colour` terms), so its objects are found more often than their shapes deserve.",
     "segmenter": "Judge: picture to the 40 classes of the reference world; a transformers Segformer.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
