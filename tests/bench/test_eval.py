@@ -205,6 +205,7 @@ TABLE = [
 
 
 def test_the_best_of_each_column_is_bold_and_renders_do_not_compete() -> None:
+    assert text_of(TABLE[2:], "md", ("method", "seconds", "kid")).splitlines()[-1] == "| renders | - | - |"
     columns = ("method", "miou", "fid", "samples")
     assert text_of(TABLE, "md", columns).splitlines() == [
         "| method | miou | fid | samples |",

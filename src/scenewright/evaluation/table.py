@@ -118,6 +118,6 @@ def _plain(value: Any) -> Any:
 
 def shown(value: Any, name: str) -> str:
     """A figure as a reader wants it."""
-    if isinstance(value, float):
+    if isinstance(value, float) and np.isfinite(value):
         return f"{value:.2f}" if name in ("fid", "clip", "seconds") else f"{value:.3f}"
-    return "-" if value is None else str(value)
+    return "-" if value is None or isinstance(value, float) else str(value)
