@@ -156,11 +156,10 @@ def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:
     them, else its finest ones.
     Raises UserError when a term is unknown or matches nothing.
     """
-    if choice == "published":
-        sides = {layer.side for layer in layers}
-        sides = sides & {16, 32} or {max(sides, default=0)}
-        return tuple(layer for layer in layers if layer.side in sides and layer.part != "mid")
     sides = {layer.side for layer in layers}
+    if choice == "published":
+        wanted = sides & {16, 32} or {max(sides, default=0)}
+        return tuple(layer for layer in layers if layer.side in wanted and layer.part != "mid")
     if sides:
         choice = re.sub(r"near(\d+)", lambda found: f"res{_nearest(sides, int(found[1]))}", choice)
     terms = {term: [layer for layer in layers if _matches(layer, term)] for term in choice.split("+")}

@@ -25,6 +25,12 @@ def silent(text: str) -> None:
     """Tells nobody."""
 
 
+def parameters_of(parameters: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Those whose part ("zest" of "zest.eta") takes part in a method; "cfg" belongs to all."""
+    parts = {*method.split("+"), "cfg"}
+    return {name: value for name, value in parameters.items() if name.split(".")[0] in parts}
+
+
 def complete(model: Model, method: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Every parameter of a method on a model as JSON holds it, `given` ones first: what a row says was used."""
     known = {**defaults(method, str(model.identity()["name"])), **(given or {})}

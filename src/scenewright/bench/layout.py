@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scenewright.bench.drawing import SPLITS, Told, complete, draw, renders, silent
+from scenewright.bench.drawing import SPLITS, Told, complete, draw, parameters_of, renders, silent
 from scenewright.bench.rows import Row, Rows
 from scenewright.bench.scoring import Judges, identities, scores
 from scenewright.denoiser import Model
@@ -49,9 +49,8 @@ class Plan:
         object.__setattr__(self, "methods", tuple(m if m == RENDERS else canonical(m) for m in self.methods))
 
     def parameters_of(self, method: str) -> dict[str, Any]:
-        """The parameters whose part ("zest" of "zest.eta") takes part in a method; "cfg" belongs to all."""
-        parts = {*method.split("+"), "cfg"}
-        return {name: value for name, value in self.parameters.items() if name.split(".")[0] in parts}
+        """The parameters that a method has."""
+        return parameters_of(self.parameters, method)
 
 
 def held_out_scenes(setting: str, count: int, split: str, told: Told = silent) -> tuple[list[Sample], list[Scene]]:
@@ -70,11 +69,16 @@ def held_out_scenes(setting: str, count: int, split: str, told: Told = silent) -
     return samples, scenes
 
 
-def reference_features(judges: Judges, split: str, count: int, told: Told = silent) -> Gaussian:
-    """Statistics of world-CLIP features of `count` other renders of a split."""
+def reference_rows(judges: Judges, split: str, count: int, told: Told = silent) -> np.ndarray:
+    """(count, D) world-CLIP features of other renders of a split."""
     start = SPLITS[split] + _REFERENCE_OFFSET
     images = np.stack([sample.image for sample in renders(range(start, start + count), told=told)])
-    return Gaussian.of(judges.image_features(images))
+    return judges.image_features(images)
+
+
+def reference_features(judges: Judges, split: str, count: int, told: Told = silent) -> Gaussian:
+    """Their statistics."""
+    return Gaussian.of(reference_rows(judges, split, count, told))
 
 
 def measure(model: Model, judges: Judges, plan: Plan, path: Path | None = None, told: Told = silent) -> Iterator[Row]:

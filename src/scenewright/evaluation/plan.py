@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from scenewright.bench.drawing import SPLITS, complete
+from scenewright.bench.drawing import SPLITS, complete, parameters_of
+from scenewright.bench.layout import RENDERS
 from scenewright.bench.scoring import Judges, identities
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.evaluation.protocols import PROTOCOLS, WORLD
 from scenewright.guidance import canonical
-
-RENDERS = "renders"  # a row for the scenes' own renders: what a perfect method would score with these judges
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,8 @@ class Plan:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
 
     def parameters_of(self, method: str) -> dict[str, Any]:
-        """The parameters whose part ("zest" of "zest.eta") takes part in a method; "cfg" belongs to all."""
-        parts = {*method.split("+"), "cfg"}
-        return {name: value for name, value in self.parameters.items() if name.split(".")[0] in parts}
+        """The parameters that a method has."""
+        return parameters_of(self.parameters, method)
 
 
 def identity(plan: Plan, model: Model, judges: Judges) -> dict[str, Any]:

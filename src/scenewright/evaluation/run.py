@@ -16,17 +16,17 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image
 
-from scenewright.bench.drawing import SPLITS, Told, draw, renders, silent
+from scenewright.bench.drawing import Told, draw, renders, silent
+from scenewright.bench.layout import RENDERS, reference_rows
 from scenewright.bench.scoring import Judged, Judges, Labels, layout_score
 from scenewright.denoiser import Model
+from scenewright.display import png_bytes
 from scenewright.errors import UserError
-from scenewright.evaluation.plan import RENDERS, Plan, column, identity
+from scenewright.evaluation.plan import Plan, column, identity
 from scenewright.evaluation.protocols import WORLD, Case, cases, save_cases, saved_cases
 from scenewright.files import write_atomically
 from scenewright.metrics.layout import Overlaps
 from scenewright.metrics.objects import found
-
-_REFERENCE_OFFSET = 5_000_000  # far from the scenes that are drawn, inside the same split
 
 
 class Part(NamedTuple):
@@ -108,11 +108,9 @@ class Run:
         """(R, D) features of other renders of the world, which FID and its kin compare with."""
         path = self.folder / "reference.npz"
         if not path.exists():
-            start = SPLITS[self.plan.split] + _REFERENCE_OFFSET
-            seeds = range(start, start + self.plan.reference)
-            images = np.stack([sample.image for sample in renders(seeds, told=self.told)])
             buffer = io.BytesIO()
-            np.savez_compressed(buffer, features=self.judges.image_features(images))
+            rows = reference_rows(self.judges, self.plan.split, self.plan.reference, self.told)
+            np.savez_compressed(buffer, features=rows)
             write_atomically(path, buffer.getvalue())
         with np.load(path, allow_pickle=False) as file:
             return file["features"]
@@ -154,9 +152,7 @@ class Run:
         scenes = [case.scene for case in own]
         images, seconds = self._rendered(own) if part.method == RENDERS else self._drawn(part, scenes)
         for number, image in enumerate(images, start=part.start):
-            buffer = io.BytesIO()
-            Image.fromarray(image).save(buffer, "PNG")
-            write_atomically(self.folder / part.folder / f"{number:06d}.png", buffer.getvalue())
+            write_atomically(self.folder / part.folder / f"{number:06d}.png", png_bytes(Image.fromarray(image)))
         classes = self.judges.segment(images)
         shown = np.array(
             [_shown(case, seen, self.judges.labels) for case, seen in zip(own, classes, strict=True)], np.int64

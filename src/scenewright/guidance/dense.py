@@ -1,6 +1,6 @@
 """DenseDiffusion (Kim et al., ICCV 2023, arXiv 2308.12964): attention modulated between segments, without gradients."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,8 +10,6 @@ from scenewright.attention import Layer, Taps
 from scenewright.denoiser import Condition, Denoise, Prediction
 from scenewright.guidance.gradient import check_range, chosen_layers
 from scenewright.schedule import Level
-
-Pairs = Callable[[Condition, tuple[int, int]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,9 @@ def _neighbours_of(condition: Condition, grid: tuple[int, int]) -> tuple[Tensor,
     return condition.once(("dense neighbours", grid), condition.groups, pair)
 
 
-def _grid(layers, latent: tuple[int, int], cells: int) -> tuple[int, int] | None:  # noqa: ANN001 - an iterable of Layer
+def _grid(layers: Iterable[Layer], latent: tuple[int, int], cells: int) -> tuple[int, int] | None:
     """The grid with so many cells among those of the cross-attention layers."""
-    grids = {layer.grid(latent) for layer in layers if isinstance(layer, Layer)}
+    grids = {layer.grid(latent) for layer in layers}
     return next((grid for grid in grids if grid[0] * grid[1] == cells), None)
 
 

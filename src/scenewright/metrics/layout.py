@@ -58,26 +58,28 @@ class Overlaps:
         self._rows: list[np.ndarray] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._rows))
 
     def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Add one picture; checks as `Confusion.update`."""
         counted = Confusion(self.classes)
         counted.update(truth, predicted)
         counts = counted.counts
-        self._rows.append(np.stack([counts.sum(1), counts.sum(0), np.diag(counts)]))
+        self._rows.append(np.stack([counts.sum(1), counts.sum(0), np.diag(counts)])[None])
 
     @classmethod
     def from_rows(cls, rows: np.ndarray) -> "Overlaps":
         """The pictures of `rows` of another one."""
         out = cls(rows.shape[2])
-        out._rows = list(rows)
+        out._rows = [rows]
         return out
 
     @property
     def rows(self) -> np.ndarray:
         """(pictures, 3, classes) int64 pixels of the truth, of the prediction, of both."""
-        return np.stack(self._rows) if self._rows else np.zeros((0, 3, self.classes), np.int64)
+        if len(self._rows) != 1:  # joined once, not at every resample of a bootstrap
+            self._rows = [np.concatenate([np.zeros((0, 3, self.classes), np.int64), *self._rows])]
+        return self._rows[0]
 
     def merged(self, other: "Overlaps") -> "Overlaps":
         """The pictures of both, this one's first."""
