@@ -192,6 +192,18 @@ class During:
         return self.guidance(denoise, x, level, condition) if inside else denoise(x, level, condition)
 
 
+class Classifier(Protocol):
+    """Names a class for every pixel, differentiably."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) in [-1, 1] -> logits (N, classes, H, W)."""
+        ...
+
+    def class_id(self, text: str) -> int | None:
+        """The class that a text names, if there is one."""
+        ...
+
+
 class Model(Protocol):
     """A backbone: text and pictures in, predictions and pictures out."""
 
@@ -232,8 +244,22 @@ class Model(Protocol):
         """One call of the network."""
         ...
 
+    def spatial(self, weights: str, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        """One call of the SpaText network `weights` (a name or folder), which sees the segments too; raises UserError
+        if there is none for this model.
+        """
+        ...
+
     def decode(self, latents: Tensor) -> np.ndarray:
         """Latents (N, C, h, w) -> pictures uint8 (N, H, W, 3)."""
+        ...
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Latents (N, C, h, w) -> pictures (N, 3, H, W), about [-1, 1]; unlike `decode` it lets gradients pass."""
+        ...
+
+    def classifier(self, source: str) -> "Classifier":
+        """A segmentation network to be guided by, by name, folder or hub id; raises UserError if there is none."""
         ...
 
     def encode_image(self, images: np.ndarray) -> Tensor:

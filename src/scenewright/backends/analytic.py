@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scenewright.attention import Layer
 from scenewright.backends.seeded import drawn
-from scenewright.denoiser import Condition, Prediction
+from scenewright.denoiser import Classifier, Condition, Prediction
 from scenewright.errors import UserError
 from scenewright.scene import Scene
 from scenewright.schedule import Level, Schedule, VPSchedule
@@ -96,6 +96,18 @@ class GaussianMixture:
         """The first channel as grey, [-1, 1] -> uint8 (N, h, w, 3)."""
         grey = ((latents[:, 0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return grey[..., None].expand(*grey.shape, 3).cpu().numpy()
+
+    def spatial(self, weights: str, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        """There is none: raises UserError."""
+        raise UserError("an analytic model has no SpaText network; use another method.")
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """The first channel as grey, (N, 3, h, w)."""
+        return latents[:, :1].expand(-1, 3, -1, -1)
+
+    def classifier(self, source: str) -> "Classifier":
+        """There is none: raises UserError."""
+        raise UserError(f"there is no classifier '{source}' of an analytic model; use another method.")
 
     def encode_image(self, images: np.ndarray) -> Tensor:
         """Mean of the colour channels, uint8 -> [-1, 1], the same in every latent channel."""

@@ -22,6 +22,8 @@ from scenewright.scene import Scene, Segment
 from scenewright.schedule import Level, VPSchedule
 
 if TYPE_CHECKING:
+    from scenewright.backends.classifier import PixelClassifier
+    from scenewright.backends.spatext import SpaTextNetwork
     from scenewright.lint import ModelFacts
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
@@ -179,9 +181,28 @@ class UNetModel:
 
     def denoise(self, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """One U-Net call; the output is read as eps, v or x0 as the scheduler config says."""
-        unet = self.pipeline.unet
+        return self._asked(self.pipeline.unet, x, x, level, condition)
+
+    def spatial(self, weights: str, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        """The same of the SpaText network `weights`, a name or folder; raises UserError if there is none."""
+        network = self._spatial(weights)
+        beside = network.map(condition, (x.shape[-2], x.shape[-1])).to(x)
+        return self._asked(network.unet, torch.cat([x, beside], 1), x, level, condition)
+
+    def _spatial(self, weights: str) -> "SpaTextNetwork":
+        from scenewright.backends.spatext import opened
+
+        if weights not in self._networks:
+            self._networks[weights] = opened(weights, self.pipeline.unet)
+        return self._networks[weights]
+
+    @cached_property
+    def _networks(self) -> "dict[str, SpaTextNetwork]":
+        return {}
+
+    def _asked(self, unet: Any, seen: Tensor, x: Tensor, level: Level, condition: Condition) -> Prediction:
         out = unet(
-            x.to(unet.dtype),
+            seen.to(unet.dtype),
             torch.tensor(level.timestep, device=x.device),
             encoder_hidden_states=condition.text,
             cross_attention_kwargs={"taps": condition.taps} if condition.taps else None,
@@ -197,11 +218,21 @@ class UNetModel:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """Latents (N, C, h, w) -> pictures uint8 (N, H, W, 3), rounded as diffusers rounds."""
+        pixels = ((self.pixels(latents) / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Latents (N, C, h, w) -> pictures (N, 3, H, W), about [-1, 1], at least float32; gradients pass."""
         vae = self.pipeline.vae
         scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
-        images = torch.cat([vae.decode(part, return_dict=False)[0].float() for part in scaled.split(_CHUNK)])
-        pixels = ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu().numpy()
+        parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(_CHUNK)]
+        return torch.cat(parts).to(torch.promote_types(torch.float32, vae.dtype))
+
+    def classifier(self, source: str) -> "PixelClassifier":
+        """The segmentation network called `source`, on the model's device; raises UserError if it is none."""
+        from scenewright.backends.classifier import opened
+
+        return opened(source, self.device)
 
     @torch.no_grad()
     def encode_image(self, images: np.ndarray) -> Tensor:

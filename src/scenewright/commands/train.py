@@ -1,6 +1,7 @@
 """`scenewright train`: rebuild an embedded model from its recipe, resumably."""
 
 import sys
+import typing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
-Name = Literal["autoencoder", "embedded", "segmenter", "clip", "all"]
+Name = Literal["autoencoder", "embedded", "segmenter", "clip", "classifier", "spatext", "all"]
 
 
 @app.default
@@ -52,23 +53,27 @@ def train(
             done[part] = share
 
         shop = recipes.Workshop(folder, scenes, minutes or None, steps or None, start, compiled, say)
-        for part in ("autoencoder", "embedded", "segmenter", "clip") if name == "all" else (name,):
+        for part in typing.get_args(Name)[:-1] if name == "all" else (name,):
             _one(shop, part, target, package_only)
     print(target, file=sys.stderr)
     return 0
 
 
 def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop, imported late
-    from scenewright.training import recipes
+    from scenewright.training import recipes, spatext_recipe
 
     if not package_only:
         if part == "autoencoder":
             recipes.train_autoencoder(shop)
         elif part == "embedded":
             recipes.train_embedded(shop)
+        elif part == "spatext":
+            spatext_recipe.train(shop)
         else:
             recipes.train_judge(shop, part)
     if part == "embedded":
         recipes.package_embedded(shop, target / "embedded")
+    elif part == "spatext":
+        spatext_recipe.package(shop, target / "spatext")
     elif part != "autoencoder":
         recipes.package_judge(shop, part, target / part)

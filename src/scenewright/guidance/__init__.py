@@ -10,11 +10,13 @@ from scenewright.denoiser import During, Guidance
 from scenewright.errors import UserError
 from scenewright.guidance.attend import AttendAndExcite
 from scenewright.guidance.boxes import BoxDiff, LayoutGuidance
+from scenewright.guidance.classifier import ExternalClassifier
 from scenewright.guidance.classifier_free import ClassifierFree
 from scenewright.guidance.dense import DenseDiffusion
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
 from scenewright.guidance.paint import PaintWithWords
+from scenewright.guidance.spatext import MultiScale, SpaText
 from scenewright.guidance.tuned import tuned
 from scenewright.guidance.zest import AttentionLoss, Zest
 
@@ -26,9 +28,12 @@ __all__ = [
     "ClassifierFree",
     "DenseDiffusion",
     "Descend",
+    "ExternalClassifier",
     "LayoutGuidance",
+    "MultiScale",
     "MultiDiffusion",
     "PaintWithWords",
+    "SpaText",
     "Zest",
     "build",
     "parameters",
@@ -38,9 +43,9 @@ Factory = Callable[..., list[Guidance]]
 
 
 @dataclass(frozen=True)
-class ZestWindow:
-    """ZestGuide over its part of the run: the first `fraction` of it (the paper's tau), or the first `guided_steps`
-    steps if given.
+class Beginning:
+    """The part of the run that ZestGuide and its like guide: the first `fraction` of it (the paper's tau), or the first
+    `guided_steps` steps if given.
     """
 
     fraction: float = 0.5
@@ -66,10 +71,13 @@ class PaintWindow:
 
 # Innermost first: the order in which a method's parts are nested.
 _PARTS: dict[str, tuple[type, ...]] = {
+    "spatext": (SpaText,),
     "paint": (PaintWithWords, PaintWindow),
     "dense": (DenseDiffusion,),
-    "zest": (Zest, ZestWindow),
+    "zest": (Zest, Beginning),
+    "classifier": (ExternalClassifier, Beginning),
     "cfg": (ClassifierFree,),
+    "scales": (MultiScale,),
     "multidiffusion": (MultiDiffusion,),
     "attend": (AttendAndExcite,),
     "boxdiff": (BoxDiff,),
@@ -94,9 +102,12 @@ METHODS: dict[str, Factory] = {
     "multidiffusion": partial(_assemble, ("cfg", "multidiffusion")),
     "zest": partial(_assemble, ("zest", "cfg")),
     "dense": partial(_assemble, ("dense", "cfg")),
+    "classifier": partial(_assemble, ("classifier", "cfg")),
     "attend": partial(_assemble, ("cfg", "attend")),
     "boxdiff": partial(_assemble, ("cfg", "boxdiff")),
     "layout-guidance": partial(_assemble, ("cfg", "layout-guidance")),
+    "spatext": partial(_assemble, ("spatext", "cfg")),
+    "spatext-multi": partial(_assemble, ("spatext", "scales")),
     "zest+paint": partial(_assemble, ("paint", "zest", "cfg")),
 }
 
@@ -152,7 +163,7 @@ def _made(part: str, values: Mapping[str, Any]) -> Guidance:
         own = {spec.name for spec in fields(kind)}
         made.append(kind(**{k: _converted(f"{part}.{k}", v, hints[k]) for k, v in values.items() if k in own}))
     match made:
-        case [guidance, ZestWindow() as window]:
+        case [guidance, Beginning() as window]:
             return During(guidance, 0.0, window.fraction, window.guided_steps)
         case [guidance, PaintWindow() as window] if window != PaintWindow():
             return During(guidance, window.start, window.stop)

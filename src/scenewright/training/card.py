@@ -19,6 +19,10 @@ _WHAT = {
     "are. And what it predicts must be recognisable to a small network that reads classes and colours from latents "
     "(rows with `recognition` and `colour` terms), so its objects are found more often than their shapes deserve.",
     "segmenter": "Judge: picture to the 40 classes of the reference world; a transformers Segformer.",
+    "classifier": "Guides and never judges: picture to the 40 classes of the reference world, the network of external-"
+    "classifier guidance; a transformers Segformer.",
+    "spatext": "What SpaText adds to the embedded model: the text tower of a CLIP of segments, the prior from text to "
+    "image embedding, and the first layer and encoder of the U-Net, trained to see a map of segment embeddings.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
 

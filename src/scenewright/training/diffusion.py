@@ -164,8 +164,16 @@ def noised(z: Tensor, bars: Tensor, draw: Draw) -> Noised:
     return Noised(x, bar.sqrt() * eps - (1 - bar).sqrt() * x0, t.to(draw.device), bar)
 
 
-def loss(model: Callable[..., tuple[Tensor, list[Tensor]]], data: Latents, reader: Reader):
-    """v-prediction loss, recognition of what is predicted, and grounding of the attention that the model shows."""
+Beside = Callable[[np.ndarray, Draw], Tensor]
+
+
+def loss(
+    model: Callable[..., tuple[Tensor, list[Tensor]]], data: Latents, reader: Reader, beside: Beside | None = None
+):
+    """v-prediction loss, recognition of what is predicted, and grounding of the attention that the model shows.
+
+    `beside` gives channels (N, D, 16, 16) that the model sees beside the noisy latents of some rows of `data`.
+    """
     split, bars = tokenizer(), scheduler().alphas_cumprod
     phrases = {p["text"] for scene in data.words for p in scene["phrases"]}
     tokens = {text: split(text, add_special_tokens=False)["input_ids"] for text in phrases}
@@ -176,7 +184,8 @@ def loss(model: Callable[..., tuple[Tensor, list[Tensor]]], data: Latents, reade
         texts = [said(scene, draw.rng) if draw.rng.random() > 0.1 else "" for scene in scenes]
         ids = split(texts, padding="max_length", truncation=True, max_length=LENGTH)["input_ids"]
         batch = noised(data.z[rows], bars, draw)
-        out, seen = model(batch.x, batch.t, torch.tensor(ids).to(draw.device))
+        shown = batch.x if beside is None else torch.cat([batch.x, beside(rows, draw)], 1)
+        out, seen = model(shown, batch.t, torch.tensor(ids).to(draw.device))
         out, weights = out.float(), data.weights[rows][:, None].to(draw.device)
         kinds, paints = reader(batch.clean(out))
         strange = unlike(kinds, mirrored(data.classes, rows).to(draw.device), focus=2)

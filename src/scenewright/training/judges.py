@@ -1,4 +1,6 @@
-"""The two judges, which never guide: a Segformer on the world's classes, and a small CLIP."""
+"""The two judges, which never guide: a Segformer on the world's classes, and a small CLIP. Beside them the classifier
+that guides and never judges: another Segformer, half as wide.
+"""
 
 from functools import cache
 
@@ -15,19 +17,28 @@ from .fit import Draw, Recipe
 from .words import LENGTH, SPECIAL_CLIP, said, tokenizer, vocabulary
 
 SEGMENTER = Recipe(steps=18_000, batch=16, rate=1.2e-3, decay=0.6, ema=0.998)
+CLASSIFIER = Recipe(steps=5000, batch=16, rate=1.5e-3, decay=0.6, ema=0.998, seed=1)
 CLIP = Recipe(steps=3500, batch=64, rate=8e-4, decay=0.6, ema=0.998)
 
 
 def build_segmenter() -> SegformerForSemanticSegmentation:
+    return _segformer([1, 1, 2, 2], [32, 64, 128, 192], 128)
+
+
+def build_classifier() -> SegformerForSemanticSegmentation:
+    return _segformer([1, 1, 1, 1], [16, 32, 64, 128], 64)
+
+
+def _segformer(depths: list[int], widths: list[int], decoder: int) -> SegformerForSemanticSegmentation:
     names = dict(enumerate(CLASSES))
     config = SegformerConfig(
         num_encoder_blocks=4,
-        depths=[1, 1, 2, 2],
-        hidden_sizes=[32, 64, 128, 192],
-        num_attention_heads=[1, 2, 4, 6],
+        depths=depths,
+        hidden_sizes=widths,
+        num_attention_heads=[1, 2, 4, 6] if widths[0] == 32 else [1, 2, 4, 4],
         mlp_ratios=[2, 2, 2, 2],
         sr_ratios=[8, 4, 2, 1],
-        decoder_hidden_size=128,
+        decoder_hidden_size=decoder,
         id2label=names,
         label2id={v: k for k, v in names.items()},
         hidden_dropout_prob=0.0,

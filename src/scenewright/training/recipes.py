@@ -24,7 +24,12 @@ from .fit import Progress, Recipe, fit, progress_of
 from .grounding import cell_masks
 from .words import tokenizer, write_tokenizer
 
-MODEL_OF = {"autoencoder": "embedded", "diffusion": "embedded", "segmenter": "segmenter", "clip": "clip"}
+MODEL_OF = {"autoencoder": "embedded", "diffusion": "embedded"}  # others are called as their folder is
+JUDGES = {
+    "segmenter": (judges.build_segmenter, judges.SEGMENTER),
+    "classifier": (judges.build_classifier, judges.CLASSIFIER),
+    "clip": (judges.build_clip, judges.CLIP),
+}
 SHARD = "12MB"  # no file of the repository is over 16 MB
 M = TypeVar("M", bound=nn.Module)
 Say = Callable[[str, int, int, float], None]  # name, step, steps, seconds
@@ -60,14 +65,14 @@ class Workshop:
 
     def begin(self, part: str) -> Progress | None:
         """The progress of the finished model that a run goes on from."""
-        card = self.start and self.start / MODEL_OF[part] / "training.json"
+        card = self.start and self.start / MODEL_OF.get(part, part) / "training.json"
         if not card or not card.exists():
             return None
         return Progress(**json.loads(card.read_text())["parts"][part]["progress"])
 
     def begun(self, part: str, kind: type[M], subfolder: str = "") -> M | None:
         """The finished model that a run goes on from, in float32."""
-        folder = self.start and self.start / MODEL_OF[part] / subfolder
+        folder = self.start and self.start / MODEL_OF.get(part, part) / subfolder
         return kind.from_pretrained(folder).float() if folder and folder.is_dir() else None  # type: ignore[attr-defined]
 
 
@@ -165,19 +170,17 @@ def decoder_of(shop: Workshop) -> tuple[AutoencoderTiny, Progress]:
 
 
 def train_judge(shop: Workshop, name: str) -> None:
-    data = shop.data()
-    if name == "segmenter":
-        model: nn.Module = shop.begun(name, SegformerForSemanticSegmentation) or judges.build_segmenter()
-        shop.fit(name, model, judges.segmenter_loss(model, data.image[200:], data.classes[200:]), judges.SEGMENTER)  # type: ignore[arg-type]
+    """A judge, or the classifier that guides."""
+    data, (build, recipe) = shop.data(), JUDGES[name]
+    model: Any = shop.begun(name, CLIPModel if name == "clip" else SegformerForSemanticSegmentation) or build()
+    if name == "clip":
+        shop.fit(name, model, judges.clip_loss(model, data.image, data.words), recipe)
     else:
-        model = shop.begun(name, CLIPModel) or judges.build_clip()
-        shop.fit(name, model, judges.clip_loss(model, data.image, data.words), judges.CLIP)  # type: ignore[arg-type]
+        shop.fit(name, model, judges.segmenter_loss(model, data.image[200:], data.classes[200:]), recipe)
 
 
 def package_judge(shop: Workshop, name: str, folder: Path) -> None:
-    build, recipe = (
-        (judges.build_segmenter, judges.SEGMENTER) if name == "segmenter" else (judges.build_clip, judges.CLIP)
-    )
+    build, recipe = JUDGES[name]
     model = averaged(build(), shop, name)
     with fresh(folder) as new:
         model.half().save_pretrained(new, safe_serialization=True, max_shard_size=SHARD)  # type: ignore[operator]

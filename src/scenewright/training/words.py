@@ -93,6 +93,13 @@ def said(scene: dict, rng: np.random.Generator) -> str:
     return text
 
 
+def varied(text: str, rng: np.random.Generator) -> str:
+    """A segment's text as one or another user would write it."""
+    if rng.random() < 0.3:
+        text = f"a {text}"
+    return _with_synonym(text, rng) if rng.random() < 0.18 else text
+
+
 def _with_synonym(text: str, rng: np.random.Generator) -> str:
     present = [name for name in _SYNONYMS if name in text]
     if not present:
