@@ -106,7 +106,7 @@ def test_zero_new_weights_are_identity_and_others_are_not(model: UNetModel, fold
     plain, guided = drawn("none", [0, 1]), drawn("spatext", [0, 1], weights=str(folder))
     assert not torch.allclose(plain, guided, atol=1e-2)
     assert torch.allclose(drawn("spatext", [1], weights=str(folder))[0], guided[1], atol=1e-4)
-    own = model._spatial(str(folder))
+    own = opened(str(folder), model.pipeline.unet)
     with torch.no_grad():
         own.unet.conv_in.weight[:, 4:] = 0
     assert torch.allclose(drawn("spatext", [0, 1], weights=str(folder)), plain, atol=1e-4)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], Any, Any, Prior, dict[str, Tens
     return facts, text.float().eval().requires_grad_(False), words, prior.eval().requires_grad_(False), changed
 
 
+@lru_cache(maxsize=4)
 def opened(source: str, unet: Any) -> SpaTextNetwork:
     """The network called `source` (a name in WEIGHTS or a folder) that grew out of `unet`.
 

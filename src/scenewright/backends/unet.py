@@ -23,7 +23,6 @@ from scenewright.schedule import Level, VPSchedule
 
 if TYPE_CHECKING:
     from scenewright.backends.classifier import PixelClassifier
-    from scenewright.backends.spatext import SpaTextNetwork
     from scenewright.lint import ModelFacts
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
@@ -123,6 +122,7 @@ class UNetModel:
         picture = self._checked(size)
         resized = [F.adaptive_avg_pool2d(mask[None], picture) for mask in masks]
         strengths = torch.tensor([segment.strength for segment in scene.segments])
+        drawable = [self._drawable(segment) for segment in scene.segments]
         return Condition(
             model=self,
             text=states,
@@ -130,9 +130,7 @@ class UNetModel:
             groups=self._groups(prompt, text, states.shape[1])[None].to(self.device),
             masks=(torch.cat(resized) if resized else torch.zeros(0, *picture))[None].to(self.device),
             strengths=strengths.reshape(1, count).to(self.device),
-            present=torch.tensor([self._drawable(segment) for segment in scene.segments], device=self.device)
-            .reshape(1, count)
-            .bool(),
+            present=torch.tensor(drawable, device=self.device).reshape(1, count).bool(),
             texts=(tuple(segment.text for segment in scene.segments),),
             prompts=(text,),
             appended=(prompt.appended,),
@@ -185,20 +183,11 @@ class UNetModel:
 
     def spatial(self, weights: str, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """The same of the SpaText network `weights`, a name or folder; raises UserError if there is none."""
-        network = self._spatial(weights)
+        from scenewright.backends import spatext
+
+        network = spatext.opened(weights, self.pipeline.unet)
         beside = network.map(condition, (x.shape[-2], x.shape[-1])).to(x)
         return self._asked(network.unet, torch.cat([x, beside], 1), x, level, condition)
-
-    def _spatial(self, weights: str) -> "SpaTextNetwork":
-        from scenewright.backends.spatext import opened
-
-        if weights not in self._networks:
-            self._networks[weights] = opened(weights, self.pipeline.unet)
-        return self._networks[weights]
-
-    @cached_property
-    def _networks(self) -> "dict[str, SpaTextNetwork]":
-        return {}
 
     def _asked(self, unet: Any, seen: Tensor, x: Tensor, level: Level, condition: Condition) -> Prediction:
         out = unet(
@@ -225,14 +214,13 @@ class UNetModel:
         """Latents (N, C, h, w) -> pictures (N, 3, H, W), about [-1, 1], at least float32; gradients pass."""
         vae = self.pipeline.vae
         scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
-        parts = [vae.decode(part, return_dict=False)[0] for part in scaled.split(_CHUNK)]
-        return torch.cat(parts).to(torch.promote_types(torch.float32, vae.dtype))
+        return torch.cat([vae.decode(part, return_dict=False)[0] for part in scaled.split(_CHUNK)]).to(self.dtype)
 
     def classifier(self, source: str) -> "PixelClassifier":
         """The segmentation network called `source`, on the model's device; raises UserError if it is none."""
-        from scenewright.backends.classifier import opened
+        from scenewright.backends import classifier
 
-        return opened(source, self.device)
+        return classifier.opened(source, self.device)
 
     @torch.no_grad()
     def encode_image(self, images: np.ndarray) -> Tensor:
@@ -257,9 +245,7 @@ class UNetModel:
         )
 
     def identity(self) -> Mapping[str, str]:
-        """Name, sha256 over the folder's safetensors files (or over the tensors of a pipeline with no folder),
-        family, dtype.
-        """
+        """Name, sha256 over the folder's safetensors files (or over the tensors of a pipeline), family, dtype."""
         dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
         return {"name": self.name, "sha256": self._sha256, "family": "unet", "dtype": dtype}
 
