@@ -121,6 +121,7 @@ def test_killed_shared_and_whole_runs_give_the_identical_table(
     assert [row["method"] for row in table] == list(METHODS)
     assert table[2]["miou"] == table[2]["object_recall"] == 1
     assert all(low <= row["miou"] <= high for row in table for low, high in [row["intervals"]["miou"]])
+    assert all(np.mean([*row["per_class"].values()]) == pytest.approx(row["miou"], abs=1e-3) for row in table)
 
     killed = Run(tmp_path / "killed", small(), tiny_model, oracle)
     drawn: list[int] = []

@@ -14,7 +14,7 @@ from scenewright.metrics.layout import LayoutScore
 from scenewright.metrics.objects import ids
 from scenewright.metrics.quality import Gaussian, clip_scores, frechet_distance
 from scenewright.scene import Scene
-from scenewright.world import CLASS_ID, KINDS, STUFF, class_of
+from scenewright.world import CLASS_ID, CLASSES, KINDS, STUFF, class_of
 
 OBJECTS, GROUND_AND_SKY = ids(KINDS), ids(STUFF)
 
@@ -22,12 +22,13 @@ OBJECTS, GROUND_AND_SKY = ids(KINDS), ids(STUFF)
 @dataclass(frozen=True)
 class Labels:
     """The classes of a segmenter: `id_of` gives that of some words, 0 for none; mIoU is over `objects` and, apart from
-    them, over `stuff`.
+    them, over `stuff`. `names` are those of the ids, 0 included.
     """
 
     id_of: Callable[[str], int]
     objects: tuple[int, ...]
     stuff: tuple[int, ...]
+    names: tuple[str, ...] = CLASSES
 
     @classmethod
     def named(cls, names: Sequence[str]) -> "Labels":
@@ -39,7 +40,8 @@ class Labels:
         for words in (list(names), [spoken(name) for name in names]):  # a name itself goes before what sounds like it
             for index, word in enumerate(words, start=1):
                 ids.setdefault(word.strip().lower(), index)
-        return cls(lambda words: ids.get(words.strip().lower(), 0), tuple(range(1, len(names) + 1)), ())
+        every = tuple(range(1, len(names) + 1))
+        return cls(lambda words: ids.get(words.strip().lower(), 0), every, (), ("unlabelled", *names))
 
 
 def _world_id(words: str) -> int:

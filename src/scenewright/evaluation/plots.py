@@ -17,16 +17,40 @@ def plot(table: Table) -> bytes:
     except ImportError as error:
         raise UserError("plots need matplotlib; install scenewright[eval], or leave the .png out.") from error
     ablated = "variant" in table[0]
-    figure = Figure(figsize=(12, 4) if ablated else (7, 5), layout="constrained")
-    (_ablation if ablated else _front)(figure, table)
+    figure = Figure(figsize=(12, 4) if ablated else (12, 9), layout="constrained")
+    (_ablation if ablated else _comparison)(figure, table)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
 
 
-def _front(figure: Any, table: Table) -> None:
+def _comparison(figure: Any, table: Table) -> None:
+    """FID against mIoU above, the classes below."""
+    above, below = figure.subplots(2, 1)
+    _front(above, table)
+    _classes(below, [row for row in table if row.get("per_class")])
+
+
+def _classes(axes: Any, table: Table) -> None:
+    """IoU of every class as bars, a bar per method: the classes that are easiest on average come first."""
+    names = sorted({name for row in table for name in row["per_class"]}, key=lambda name: -_easy(table, name))
+    width = 0.8 / max(1, len(table))
+    for number, row in enumerate(table):
+        places = [place - 0.4 + width * (number + 0.5) for place in range(len(names))]
+        axes.bar(places, [row["per_class"].get(name, 0.0) for name in names], width, label=row["method"])
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
+    axes.set(ylabel="IoU over conditioned pixels")
+    if names:
+        axes.legend(ncols=6, fontsize="small")
+
+
+def _easy(table: Table, name: str) -> float:
+    """The mean IoU of a class over methods."""
+    return sum(row["per_class"].get(name, 0.0) for row in table) / len(table)
+
+
+def _front(axes: Any, table: Table) -> None:
     """Every method as a point with its intervals; up and left is better."""
-    axes = figure.add_subplot()
     for row in table:
         between = row["intervals"]
         spread = [[[abs(row[name] - end)] for end in between[name]] for name in ("fid", "miou")]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scenewright.bench.rows import Row
+from scenewright.bench.scoring import Judged
 from scenewright.evaluation.plan import column, identity
 from scenewright.evaluation.run import Run
 from scenewright.metrics.intervals import interval
@@ -54,7 +55,14 @@ def row_of(run: Run, method: str) -> Row:
         **own,
         "samples": len(judged),
         "parameters": parameters,
+        "per_class": _per_class(run, judged),
     }
+
+
+def _per_class(run: Run, judged: Judged) -> dict[str, float]:
+    """IoU of each class of object that was asked for, over conditioned pixels: what `miou` is the mean of."""
+    iou, labels = judged.layout.inside.iou(), run.judges.labels
+    return {labels.names[index]: round(float(iou[index]), 4) for index in labels.objects if np.isfinite(iou[index])}
 
 
 def _share(objects: np.ndarray) -> float:
