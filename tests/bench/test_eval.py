@@ -277,6 +277,10 @@ def test_ablations_vary_one_choice(tiny_model: Any, oracle: Judges, tmp_path: Pa
     done = ablate("granularity", tmp_path, small(), tiny_model, oracle, (0, 1), lambda text: None) or []
     assert [row["parameters"]["zest.granularity"] for row in done] == labels["granularity"]
     assert {row["parameters"]["zest.eta"] for row in done} == {done[0]["parameters"]["zest.eta"]}
+    assert [row["published_miou"] for row in done] == [0.321, 0.427, 0.433]
+    assert [v.published and v.published["miou"] for v in variants("layers", tiny_model)] == [
+        0.4017, 0.4002, 0.3824, 0.4027, 0.3949, 0.4334,
+    ]  # fmt: skip
     assert plot(done)[:4] == b"\x89PNG"
     assert ablate("seeds", tmp_path / "s", small(), tiny_model, oracle, (0, 2), lambda text: None) is None
     seeds = ablate("seeds", tmp_path / "s", small(), tiny_model, oracle, (1, 2), lambda text: None) or []

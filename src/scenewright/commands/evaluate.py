@@ -69,7 +69,7 @@ def evaluate(
         judge: Folder or hub id of a segmentation network (Mask2Former, OneFormer, Segformer, ...) that judges layouts
             in place of the embedded one; segment texts are matched with its class names.
         ablate: Vary one choice of ZestGuide instead of comparing methods: layers, granularity, loss, strength,
-            fraction, seeds, segments.
+            fraction, seeds, segments; several as layers,granularity.
         set_: A parameter of a method, as zest.eta=0.5; may be given many times.
     """
     from scenewright.evaluation.plan import Plan
@@ -115,10 +115,12 @@ def _run(job: Job, reports: Sequence[Path]) -> int:
 
     model, plan, run = load(job.model, job.dtype), job.plan, None
     judges = Judges.with_segmenter(job.judge) if job.judge else Judges.embedded()
-    columns = len(variants(job.ablate, model)) if job.ablate else len(job.named())
+    varied = words_of(job.ablate) if job.ablate else ()
+    columns = sum(len(variants(name, model)) for name in varied) if varied else len(job.named())
     with progress(f"eval {plan.protocol}", plan.samples * (columns + 1) // job.shard[1] + plan.reference) as told:
-        if job.ablate:
-            table = ablate(job.ablate, job.out, plan, model, judges, job.shard, told)
+        if varied:
+            tables = [ablate(name, job.out, plan, model, judges, job.shard, told) for name in varied]
+            table = None if None in tables else [row for rows in tables for row in rows or ()]
         else:
             run = Run(job.out, plan, model, judges, told)
             run.work(job.named(), job.shard)
@@ -126,7 +128,7 @@ def _run(job: Job, reports: Sequence[Path]) -> int:
     if table is None:
         print("parts are left to other processes; run the command again if they have stopped.")
         return 0
-    shown = ("variant", *COLUMNS) if job.ablate else COLUMNS
+    shown = ("ablation", "variant", *COLUMNS[2:], "published_miou", "published_fid") if varied else COLUMNS
     for path in reports:
         _write(path, run, table, shown)
     print(text_of(table, "md", shown), end="")

@@ -17,8 +17,12 @@ def plot(table: Table) -> bytes:
     except ImportError as error:
         raise UserError("plots need matplotlib; install scenewright[eval], or leave the .png out.") from error
     ablated = "variant" in table[0]
-    figure = Figure(figsize=(12, 4) if ablated else (12, 9), layout="constrained")
-    (_ablation if ablated else _comparison)(figure, table)
+    varied = list(dict.fromkeys(row["ablation"] for row in table)) if ablated else []
+    figure = Figure(figsize=(12, 4 * len(varied)) if ablated else (12, 9), layout="constrained")
+    if not ablated:
+        _comparison(figure, table)
+    for number, name in enumerate(varied):
+        _ablation(figure, [row for row in table if row["ablation"] == name], number, len(varied))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
@@ -60,10 +64,11 @@ def _front(axes: Any, table: Table) -> None:
     axes.set_title(f"{table[0]['setting']}, {table[0]['samples']} scenes, 95 % intervals")
 
 
-def _ablation(figure: Any, table: Table) -> None:
+def _ablation(figure: Any, table: Table, place: int, places: int) -> None:
+    """The figures of one ablation, in row `place` of `places`."""
     labels = [str(row["variant"]) for row in table]
     for number, name in enumerate(_FIGURES, start=1):
-        axes = figure.add_subplot(1, len(_FIGURES), number)
+        axes = figure.add_subplot(places, len(_FIGURES), place * len(_FIGURES) + number)
         values = [row[name] for row in table]
         ends = [row["intervals"][name] for row in table]
         spread = [[abs(value - end[side]) for value, end in zip(values, ends, strict=True)] for side in (0, 1)]
