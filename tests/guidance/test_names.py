@@ -7,6 +7,7 @@ from scenewright.errors import UserError
 from scenewright.guidance import (
     METHODS,
     AttendAndExcite,
+    AttentionRefocusing,
     BoxDiff,
     ClassifierFree,
     DenseDiffusion,
@@ -30,6 +31,7 @@ def test_parts_are_nested_in_the_right_order() -> None:
         "attend": [ClassifierFree, AttendAndExcite],
         "boxdiff": [ClassifierFree, BoxDiff],
         "layout-guidance": [ClassifierFree, LayoutGuidance],
+        "refocus": [ClassifierFree, AttentionRefocusing],
         "zest+paint": [PaintWithWords, During, ClassifierFree],
     }
 

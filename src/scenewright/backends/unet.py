@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
+# What any U-Net with cross-attention takes; the names are those of `guidance.METHODS`.
+_METHODS = {"none", "paint", "multidiffusion", "zest", "zest+paint", "dense", "attend", "boxdiff", "layout-guidance"}
+_METHODS |= {"refocus"}
 _CHUNK = 8  # pictures decoded at once: the decoder's memory is the largest of all
 
 
@@ -222,7 +225,7 @@ class UNetModel:
             token_limit=self._limit,
             count_tokens=lambda text: len(tokenizer(text, verbose=False)["input_ids"]),
             unknown_words=lambda text: phrases.unknown_words(tokenizer, text),
-            guidance=frozenset({"none", "multidiffusion", "paint", "zest", "zest+paint"}),
+            guidance=frozenset(_METHODS),
         )
 
     def identity(self) -> Mapping[str, str]:
@@ -271,11 +274,13 @@ def _processor(key: str, stock: Callable[..., Tensor]) -> AttendProcessor:
 def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) -> list[Layer]:
     part = _PARTS[name.split(".")[0]]
     side = math.ceil(native / 2**halvings)
-    return [
-        Layer(f"{name}.{inner}", part, halvings, side)
-        for inner, module in block.named_modules()
-        if getattr(module, "is_cross_attention", False)
-    ]
+    crossed = {inner: getattr(module, "is_cross_attention", None) for inner, module in block.named_modules()}
+    layers = []
+    for inner in (inner for inner, crosses in crossed.items() if crosses):
+        before = inner.removesuffix("2") + "1"  # attn1 and attn2 of one transformer block
+        itself = f"{name}.{before}" if crossed.get(before) is False else ""
+        layers.append(Layer(f"{name}.{inner}", part, halvings, side, itself))
+    return layers
 
 
 def _mode(encoded: Any) -> Tensor:

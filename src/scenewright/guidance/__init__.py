@@ -15,6 +15,7 @@ from scenewright.guidance.dense import DenseDiffusion
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
 from scenewright.guidance.paint import PaintWithWords
+from scenewright.guidance.refocus import AttentionRefocusing
 from scenewright.guidance.tuned import tuned
 from scenewright.guidance.zest import AttentionLoss, Zest
 
@@ -22,6 +23,7 @@ __all__ = [
     "METHODS",
     "AttendAndExcite",
     "AttentionLoss",
+    "AttentionRefocusing",
     "BoxDiff",
     "ClassifierFree",
     "DenseDiffusion",
@@ -74,6 +76,7 @@ _PARTS: dict[str, tuple[type, ...]] = {
     "attend": (AttendAndExcite,),
     "boxdiff": (BoxDiff,),
     "layout-guidance": (LayoutGuidance,),
+    "refocus": (AttentionRefocusing,),
 }
 
 
@@ -97,6 +100,7 @@ METHODS: dict[str, Factory] = {
     "attend": partial(_assemble, ("cfg", "attend")),
     "boxdiff": partial(_assemble, ("cfg", "boxdiff")),
     "layout-guidance": partial(_assemble, ("cfg", "layout-guidance")),
+    "refocus": partial(_assemble, ("cfg", "refocus")),
     "zest+paint": partial(_assemble, ("paint", "zest", "cfg")),
 }
 
