@@ -11,6 +11,7 @@ from scenewright.guidance import (
     BoxDiff,
     ClassifierFree,
     DenseDiffusion,
+    Gligen,
     LayoutGuidance,
     MultiDiffusion,
     PaintWithWords,
@@ -32,6 +33,9 @@ def test_parts_are_nested_in_the_right_order() -> None:
         "boxdiff": [ClassifierFree, BoxDiff],
         "layout-guidance": [ClassifierFree, LayoutGuidance],
         "refocus": [ClassifierFree, AttentionRefocusing],
+        "gligen": [ClassifierFree, Gligen],
+        "boxdiff+gligen": [ClassifierFree, BoxDiff, Gligen],
+        "refocus+gligen": [ClassifierFree, AttentionRefocusing, Gligen],
         "zest+paint": [PaintWithWords, During, ClassifierFree],
     }
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scenewright.attention import AttendProcessor, Layer, select
-from scenewright.backends import phrases
+from scenewright.backends import gligen, phrases
 from scenewright.backends.seeded import drawn
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
@@ -53,6 +53,7 @@ class UNetModel:
         if not all(hasattr(pipeline, part) for part in needed) or hasattr(pipeline, "tokenizer_2"):
             kind = type(pipeline).__name__
             raise UserError(f"{kind} is not supported; give a StableDiffusionPipeline (SD 1.x or 2.x) or its folder.")
+        gligen.check(pipeline.unet)
         if dtype is not None or device is not None:
             pipeline.to(device=device, dtype=dtype)
         kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -183,11 +184,14 @@ class UNetModel:
     def denoise(self, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """One U-Net call; the output is read as eps, v or x0 as the scheduler config says."""
         unet = self.pipeline.unet
+        asked: dict[str, Any] = {"taps": condition.taps} if condition.taps else {}
+        if condition.grounding:
+            asked["gligen"] = gligen.grounding(self.pipeline, condition)
         out = unet(
             x.to(unet.dtype),
             torch.tensor(level.timestep, device=x.device),
             encoder_hidden_states=condition.text,
-            cross_attention_kwargs={"taps": condition.taps} if condition.taps else None,
+            cross_attention_kwargs=asked or None,
             return_dict=False,
         )[0].to(x.dtype)
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -225,7 +229,7 @@ class UNetModel:
             token_limit=self._limit,
             count_tokens=lambda text: len(tokenizer(text, verbose=False)["input_ids"]),
             unknown_words=lambda text: phrases.unknown_words(tokenizer, text),
-            guidance=frozenset(_METHODS),
+            guidance=frozenset(_METHODS | (gligen.METHODS if gligen.grounds(self.pipeline.unet) else set())),
         )
 
     def identity(self) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from scenewright.guidance.attend import AttendAndExcite
 from scenewright.guidance.boxes import BoxDiff, LayoutGuidance
 from scenewright.guidance.classifier_free import ClassifierFree
 from scenewright.guidance.dense import DenseDiffusion
+from scenewright.guidance.gligen import Gligen
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
 from scenewright.guidance.paint import PaintWithWords
@@ -28,6 +29,7 @@ __all__ = [
     "ClassifierFree",
     "DenseDiffusion",
     "Descend",
+    "Gligen",
     "LayoutGuidance",
     "MultiDiffusion",
     "PaintWithWords",
@@ -77,6 +79,7 @@ _PARTS: dict[str, tuple[type, ...]] = {
     "boxdiff": (BoxDiff,),
     "layout-guidance": (LayoutGuidance,),
     "refocus": (AttentionRefocusing,),
+    "gligen": (Gligen,),
 }
 
 
@@ -101,6 +104,9 @@ METHODS: dict[str, Factory] = {
     "boxdiff": partial(_assemble, ("cfg", "boxdiff")),
     "layout-guidance": partial(_assemble, ("cfg", "layout-guidance")),
     "refocus": partial(_assemble, ("cfg", "refocus")),
+    "gligen": partial(_assemble, ("cfg", "gligen")),
+    "boxdiff+gligen": partial(_assemble, ("cfg", "boxdiff", "gligen")),
+    "refocus+gligen": partial(_assemble, ("cfg", "refocus", "gligen")),
     "zest+paint": partial(_assemble, ("paint", "zest", "cfg")),
 }
 
