@@ -17,8 +17,11 @@ from scenewright.attention import Taps
 from scenewright.backends import load
 from scenewright.backends.gligen import boxes_of, grounding
 from scenewright.backends.unet import UNetModel
+from scenewright.commands.evaluate import Job
+from scenewright.commands.models import methods
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
+from scenewright.evaluation.plan import Plan
 from scenewright.guidance import METHODS, ClassifierFree, Gligen, build
 from scenewright.sampling import sample
 from scenewright.scene import Scene, Segment
@@ -211,4 +214,10 @@ def test_bad_fractions_are_refused(value: float) -> None:
 
 def test_lint_knows_what_each_model_takes(model: UNetModel, tiny_model: UNetModel) -> None:
     assert model.facts().guidance == set(METHODS)
-    assert tiny_model.facts().guidance == {name for name in METHODS if "gligen" not in name}
+    assert tiny_model.facts().guidance == {name for name in METHODS if "gligen" not in name} == set(methods())
+
+
+def test_all_methods_are_those_that_the_model_takes(model: UNetModel, tiny_model: UNetModel) -> None:
+    job = Job(Path("out"), Plan(data="folder"), "", "", "", "all", "", (0, 1))
+    assert job.named(model) == tuple(METHODS)
+    assert job.named(tiny_model) == tuple(name for name in METHODS if "gligen" not in name)
