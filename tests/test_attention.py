@@ -30,7 +30,7 @@ def called(model: UNetModel, scene: Scene, taps: Taps | None) -> Prediction:
 
 
 def every(model: UNetModel) -> frozenset[str]:
-    return frozenset(layer.name for layer in model.layers)
+    return frozenset(name for layer in model.layers for name in (layer.name, layer.itself))
 
 
 def test_empty_taps_equal_the_stock_processor(tiny_model: UNetModel, scene: Scene) -> None:
@@ -70,7 +70,8 @@ def test_what_is_read_is_the_softmax_of_the_layer(tiny_model: UNetModel, scene: 
     assert set(inputs) == every(tiny_model)
     for name, hidden in inputs.items():
         attn = modules[name]
-        query, key = (attn.head_to_batch_dim(x) for x in (attn.to_q(hidden), attn.to_k(text)))
+        seen = text if attn.is_cross_attention else hidden
+        query, key = (attn.head_to_batch_dim(x) for x in (attn.to_q(hidden), attn.to_k(seen)))
         naive = attn.get_attention_scores(query, key)
         torch.testing.assert_close(taps.logits(name).softmax(-1).flatten(0, 1), naive, atol=1e-6, rtol=1e-5)
 
@@ -111,6 +112,15 @@ def test_the_graph_ends_after_the_last_layer_read(tiny_model: UNetModel, scene: 
         (gradient,) = torch.autograd.grad(taps.logits(first).sum(), x)
     assert gradient.abs().max() > 0
     assert not torch.is_grad_enabled() or torch.zeros(1, requires_grad=True).exp().requires_grad
+
+
+def test_self_attention_has_no_keys_of_extra_words(tiny_model: UNetModel, scene: Scene) -> None:
+    taps = Taps(record=every(tiny_model), extra=tiny_model.prompts(["a tree"]))
+    called(tiny_model, scene, taps)
+    layer = tiny_model.layers[0]
+    assert taps.logits(layer.name).shape == (1, 2, 64, 48)
+    assert taps.logits(layer.itself).shape == (1, 2, 64, 64)
+    assert set(taps.extra_keys) == {layer.name for layer in tiny_model.layers}
 
 
 def test_grad_mode_is_restored_after_the_call(tiny_model: UNetModel, scene: Scene) -> None:

@@ -24,13 +24,15 @@ class Layer:
     """A cross-attention layer: its module name, its `part` (encoder, mid, decoder) and its place in the pyramid.
 
     `halvings` counts how often the latent was halved before it; `side` is its grid's cells along a side at the
-    model's native size.
+    model's native size. `itself` names the self-attention layer that runs just before it on the same grid, "" if there
+    is none.
     """
 
     name: str
     part: str
     halvings: int
     side: int
+    itself: str = ""
 
     def grid(self, latent: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of the attention grid for a latent of (height, width) cells."""
@@ -45,9 +47,9 @@ class Taps:
     """What one denoiser call records and edits; `replace`d copies share the same recordings.
 
     `record` names the layers whose queries (N, heads, pixels, d) and keys (N, heads, tokens, d) are kept; queries are
-    already multiplied by the layer's 1/sqrt(d). `extra` (N, M, D) are text states whose keys are recorded beside the
-    prompt's (never attended to). `ends` names the layer after which no autograd graph is built. `edits` are of
-    cross-attention, `self_edits` of self-attention.
+    already multiplied by the layer's 1/sqrt(d). A self-attention layer's keys are those of its pixels. `extra`
+    (N, M, D) are text states whose keys are recorded beside the prompt's (never attended to). `ends` names the layer
+    after which no autograd graph is built. `edits` are of cross-attention, `self_edits` of self-attention.
     """
 
     record: frozenset[str] = frozenset()
@@ -106,7 +108,7 @@ class AttendProcessor:
     ) -> Tensor:
         """(N, pixels, C) -> (N, pixels, C)."""
         itself = encoder_hidden_states is None
-        if taps is None or not (taps.self_edits if itself else taps.edits or self.name in taps.record):
+        if taps is None or not (self.name in taps.record or (taps.self_edits if itself else taps.edits)):
             return self.stock(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         return self._tapped(attn, hidden_states, hidden_states if itself else encoder_hidden_states, taps, itself)
 
@@ -116,8 +118,10 @@ class AttendProcessor:
         queries = _split(attn.to_q(hidden), attn.heads) * attn.scale
         keys, values = _split(attn.to_k(text), attn.heads), _split(attn.to_v(text), attn.heads)
         bias = self._bias(queries, keys, taps, taps.self_edits if itself else taps.edits)
-        if self.name in taps.record and not itself:
-            self._keep(attn, queries, keys, taps)
+        if self.name in taps.record:
+            taps.queries[self.name], taps.keys[self.name] = queries, keys
+            if taps.extra is not None and not itself:
+                taps.extra_keys[self.name] = _split(attn.to_k(taps.extra.to(keys.dtype)), attn.heads)
             if self.name == taps.ends:
                 # The caller's enable_grad() block restores the mode; from here on eps is computed without a graph.
                 torch.set_grad_enabled(False)
@@ -139,11 +143,6 @@ class AttendProcessor:
                 taps.biases[self.name] = bias
             # Fused kernels want the mask's last two axes whole; the first two may broadcast.
             return bias.expand(bias.shape[0], bias.shape[1], *logits.shape[-2:])
-
-    def _keep(self, attn: Any, queries: Tensor, keys: Tensor, taps: Taps) -> None:
-        taps.queries[self.name], taps.keys[self.name] = queries, keys
-        if taps.extra is not None:
-            taps.extra_keys[self.name] = _split(attn.to_k(taps.extra.to(keys.dtype)), attn.heads)
 
 
 def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:

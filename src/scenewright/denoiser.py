@@ -39,7 +39,8 @@ class Condition:
     where a token belongs to a segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K);
     `noise` (N, C, h, w) is the noise the run began with. `pictures` tells which picture of the batch each row draws.
     `prompts` is the text really encoded and `appended` the phrases added to the caption because it did not contain
-    them. `cache` is shared by all conditions made from one encoding.
+    them. With `grounding` the model itself is told where each segment's box is and what its phrase says; only models
+    trained for that (GLIGEN) know what to do with it. `cache` is shared by all conditions made from one encoding.
     """
 
     model: "Model"
@@ -56,6 +57,7 @@ class Condition:
     seeds: tuple[int, ...] = (0,)
     noise: Tensor | None = None
     taps: Taps | None = None
+    grounding: bool = False
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -94,6 +96,11 @@ class Condition:
     def unconditional(self) -> "Condition":
         """The negative prompt of each row, with no segments."""
         return self.prompted(self.empty, ("",) * len(self))
+
+    @cached_property
+    def grounded(self) -> "Condition":
+        """The same condition with `grounding`."""
+        return replace(self, grounding=True)
 
     @cached_property
     def halves(self) -> "Condition":

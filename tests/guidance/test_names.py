@@ -7,9 +7,11 @@ from scenewright.errors import UserError
 from scenewright.guidance import (
     METHODS,
     AttendAndExcite,
+    AttentionRefocusing,
     BoxDiff,
     ClassifierFree,
     DenseDiffusion,
+    Gligen,
     LayoutGuidance,
     MultiDiffusion,
     PaintWithWords,
@@ -30,6 +32,10 @@ def test_parts_are_nested_in_the_right_order() -> None:
         "attend": [ClassifierFree, AttendAndExcite],
         "boxdiff": [ClassifierFree, BoxDiff],
         "layout-guidance": [ClassifierFree, LayoutGuidance],
+        "refocus": [ClassifierFree, AttentionRefocusing],
+        "gligen": [ClassifierFree, Gligen],
+        "boxdiff+gligen": [ClassifierFree, BoxDiff, Gligen],
+        "refocus+gligen": [ClassifierFree, AttentionRefocusing, Gligen],
         "zest+paint": [PaintWithWords, During, ClassifierFree],
     }
 

@@ -15,8 +15,8 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 def load(
     source: Any = "embedded", dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> Model:
-    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), or a `StableDiffusionPipeline` you
-    built.
+    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), or a `StableDiffusionPipeline` (or
+    a `StableDiffusionGLIGENPipeline`) you built.
 
     Folders are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the GPU if
     there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its U-Net gets our

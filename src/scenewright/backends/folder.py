@@ -10,6 +10,8 @@ import torch
 from scenewright.backends.unet import UNetModel
 from scenewright.errors import UserError
 
+# A GLIGEN pipeline has the parts of a plain one, with more layers in its U-Net: it is opened as one.
+KINDS = ("StableDiffusionPipeline", "StableDiffusionGLIGENPipeline")
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 
 
@@ -44,8 +46,8 @@ def _inspect(folder: Path, name: str) -> None:
         kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"the model_index.json of '{name}' is damaged; download or copy the folder again.") from error
-    if kind != "StableDiffusionPipeline":
-        raise UserError(f"'{name}' is a {kind}, which is not supported; give a StableDiffusionPipeline folder.")
+    if kind not in KINDS:
+        raise UserError(f"'{name}' is a {kind}, which is not supported; give a folder of {' or '.join(KINDS)}.")
     for part in ("unet", "vae", "text_encoder"):
         files = [path.suffix.lower() for path in (folder / part).glob("*")]
         if ".safetensors" not in files and any(suffix in _PICKLES for suffix in files):

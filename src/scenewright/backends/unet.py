@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scenewright.attention import AttendProcessor, Layer, select
-from scenewright.backends import phrases
+from scenewright.backends import gligen, phrases
 from scenewright.backends.seeded import drawn
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
+# What any U-Net with cross-attention takes; the names are those of `guidance.METHODS`.
+_METHODS = {"none", "paint", "multidiffusion", "zest", "zest+paint", "dense", "attend", "boxdiff", "layout-guidance"}
+_METHODS |= {"refocus", "classifier"}
 _CHUNK = 8  # pictures decoded at once: the decoder's memory is the largest of all
 
 
@@ -51,6 +54,7 @@ class UNetModel:
         if not all(hasattr(pipeline, part) for part in needed) or hasattr(pipeline, "tokenizer_2"):
             kind = type(pipeline).__name__
             raise UserError(f"{kind} is not supported; give a StableDiffusionPipeline (SD 1.x or 2.x) or its folder.")
+        gligen.check(pipeline.unet)
         if dtype is not None or device is not None:
             pipeline.to(device=device, dtype=dtype)
         kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -190,11 +194,14 @@ class UNetModel:
         return self._asked(network.unet, torch.cat([x, beside], 1), x, level, condition)
 
     def _asked(self, unet: Any, seen: Tensor, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        asked: dict[str, Any] = {"taps": condition.taps} if condition.taps else {}
+        if condition.grounding:
+            asked["gligen"] = gligen.grounding(self.pipeline, condition)
         out = unet(
             seen.to(unet.dtype),
             torch.tensor(level.timestep, device=x.device),
             encoder_hidden_states=condition.text,
-            cross_attention_kwargs={"taps": condition.taps} if condition.taps else None,
+            cross_attention_kwargs=asked or None,
             return_dict=False,
         )[0].to(x.dtype)
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -241,7 +248,7 @@ class UNetModel:
             token_limit=self._limit,
             count_tokens=lambda text: len(tokenizer(text, verbose=False)["input_ids"]),
             unknown_words=lambda text: phrases.unknown_words(tokenizer, text),
-            guidance=frozenset({"none", "multidiffusion", "paint", "zest", "zest+paint"}),
+            guidance=frozenset(_METHODS | (gligen.METHODS if gligen.grounds(self.pipeline.unet) else set())),
         )
 
     def identity(self) -> Mapping[str, str]:
@@ -288,11 +295,13 @@ def _processor(key: str, stock: Callable[..., Tensor]) -> AttendProcessor:
 def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) -> list[Layer]:
     part = _PARTS[name.split(".")[0]]
     side = math.ceil(native / 2**halvings)
-    return [
-        Layer(f"{name}.{inner}", part, halvings, side)
-        for inner, module in block.named_modules()
-        if getattr(module, "is_cross_attention", False)
-    ]
+    crossed = {inner: getattr(module, "is_cross_attention", None) for inner, module in block.named_modules()}
+    layers = []
+    for inner in (inner for inner, crosses in crossed.items() if crosses):
+        before = inner.removesuffix("2") + "1"  # attn1 and attn2 of one transformer block
+        itself = f"{name}.{before}" if crossed.get(before) is False else ""
+        layers.append(Layer(f"{name}.{inner}", part, halvings, side, itself))
+    return layers
 
 
 def _mode(encoded: Any) -> Tensor:

@@ -14,6 +14,7 @@ from scenewright.errors import UserError
 
 if TYPE_CHECKING:
     from scenewright.bench.rows import Row
+    from scenewright.denoiser import Model
     from scenewright.evaluation.plan import Plan
     from scenewright.evaluation.run import Run
 
@@ -51,7 +52,7 @@ def evaluate(
         out: Folder of the run: scenes, pictures, what the judges saw.
         protocol: few: 1 to 3 segments over 5 % of the picture; few-1, few-2, few-3: just so many; filtered: every
             segment over 5 %; all: every segment; captions: none.
-        methods: Comma list of methods, or all; "renders" scores the scenes' own renders.
+        methods: Comma list of methods, or all that the model takes; "renders" scores the scenes' own renders.
         data: world, a folder of scenes, or label pictures as ade20k:FOLDER, cityscapes:FOLDER, coco-stuff:FOLDER;
             or prompts:FILE.
         samples: The most scenes.
@@ -97,12 +98,13 @@ class Job:
     ablate: str
     shard: tuple[int, int]
 
-    def named(self) -> tuple[str, ...]:
-        """The methods to compare."""
+    def named(self, model: "Model") -> tuple[str, ...]:
+        """The methods to compare on a model."""
         from scenewright.evaluation.plan import RENDERS
         from scenewright.guidance import METHODS
 
-        every = (*METHODS, RENDERS) if self.plan.data == "world" else tuple(METHODS)
+        taken = tuple(name for name in METHODS if name in model.facts().guidance)
+        every = (*taken, RENDERS) if self.plan.data == "world" else taken
         return every if self.methods.strip() == "all" else words_of(self.methods)
 
 
@@ -115,16 +117,16 @@ def _run(job: Job, reports: Sequence[Path]) -> int:
 
     model, plan, run = load(job.model, job.dtype), job.plan, None
     judges = Judges.with_segmenter(job.judge) if job.judge else Judges.embedded()
-    varied = words_of(job.ablate) if job.ablate else ()
-    columns = sum(len(variants(name, model)) for name in varied) if varied else len(job.named())
+    named, varied = job.named(model), words_of(job.ablate) if job.ablate else ()
+    columns = sum(len(variants(name, model)) for name in varied) if varied else len(named)
     with progress(f"eval {plan.protocol}", plan.samples * (columns + 1) // job.shard[1] + plan.reference) as told:
         if varied:
             tables = [ablate(name, job.out, plan, model, judges, job.shard, told) for name in varied]
             table = None if None in tables else [row for rows in tables for row in rows or ()]
         else:
             run = Run(job.out, plan, model, judges, told)
-            run.work(job.named(), job.shard)
-            table = None if run.missing(job.named()) else rows(run, job.named())
+            run.work(named, job.shard)
+            table = None if run.missing(named) else rows(run, named)
     if table is None:
         print("parts are left to other processes; run the command again if they have stopped.")
         return 0

@@ -42,7 +42,7 @@ def generate(
         scenes: Scene files, or folders of them.
         out: The folder for pictures and summary.json.
         guidance: Method, or several joined by commas: none, paint, multidiffusion, zest, zest+paint, dense,
-            attend, boxdiff, layout-guidance.
+            attend, boxdiff, layout-guidance, refocus; on GLIGEN models also gligen, boxdiff+gligen, refocus+gligen.
         steps: Denoising steps per picture.
         seed: Seed of the first picture of each scene.
         count: Pictures per scene, with the seeds that follow.

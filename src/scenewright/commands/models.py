@@ -76,7 +76,7 @@ def methods() -> list[str]:
     """The guidance that every U-Net model takes."""
     from scenewright.guidance import METHODS
 
-    return list(METHODS)
+    return [name for name in METHODS if "gligen" not in name.split("+")]
 
 
 def listing(rows: list[dict[str, Any]]) -> str:

@@ -13,9 +13,11 @@ from scenewright.guidance.boxes import BoxDiff, LayoutGuidance
 from scenewright.guidance.classifier import ExternalClassifier
 from scenewright.guidance.classifier_free import ClassifierFree
 from scenewright.guidance.dense import DenseDiffusion
+from scenewright.guidance.gligen import Gligen
 from scenewright.guidance.gradient import Descend, check_range
 from scenewright.guidance.multidiffusion import MultiDiffusion
 from scenewright.guidance.paint import PaintWithWords
+from scenewright.guidance.refocus import AttentionRefocusing
 from scenewright.guidance.spatext import MultiScale, SpaText
 from scenewright.guidance.tuned import tuned
 from scenewright.guidance.zest import AttentionLoss, Zest
@@ -24,11 +26,13 @@ __all__ = [
     "METHODS",
     "AttendAndExcite",
     "AttentionLoss",
+    "AttentionRefocusing",
     "BoxDiff",
     "ClassifierFree",
     "DenseDiffusion",
     "Descend",
     "ExternalClassifier",
+    "Gligen",
     "LayoutGuidance",
     "MultiScale",
     "MultiDiffusion",
@@ -82,6 +86,8 @@ _PARTS: dict[str, tuple[type, ...]] = {
     "attend": (AttendAndExcite,),
     "boxdiff": (BoxDiff,),
     "layout-guidance": (LayoutGuidance,),
+    "refocus": (AttentionRefocusing,),
+    "gligen": (Gligen,),
 }
 
 
@@ -108,6 +114,10 @@ METHODS: dict[str, Factory] = {
     "layout-guidance": partial(_assemble, ("cfg", "layout-guidance")),
     "spatext": partial(_assemble, ("spatext", "cfg")),
     "spatext-multi": partial(_assemble, ("spatext", "scales")),
+    "refocus": partial(_assemble, ("cfg", "refocus")),
+    "gligen": partial(_assemble, ("cfg", "gligen")),
+    "boxdiff+gligen": partial(_assemble, ("cfg", "boxdiff", "gligen")),
+    "refocus+gligen": partial(_assemble, ("cfg", "refocus", "gligen")),
     "zest+paint": partial(_assemble, ("paint", "zest", "cfg")),
 }
 

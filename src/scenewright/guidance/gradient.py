@@ -15,7 +15,11 @@ from scenewright.schedule import Level
 
 
 class Energy(Protocol):
-    """A scalar per row to descend."""
+    """A scalar per row to descend.
+
+    One that reads self-attention too says at which layers with a further property `self_layers`: its choice is of
+    cross-attention layers, of which the `itself` is read.
+    """
 
     @property
     def layers(self) -> str:
@@ -76,7 +80,7 @@ class Descend:
         if not others.numbers:
             return prediction
         plain = denoise(x[others.numbers], level, others.condition)
-        return _interleave(withs.numbers, prediction, others.numbers, plain)
+        return interleave(withs.numbers, prediction, others.numbers, plain)
 
 
 def descend(
@@ -124,12 +128,22 @@ def chosen_layers(condition: Condition, choice: str) -> tuple[Layer, ...]:
     return select(condition.model.layers, choice)
 
 
+def chosen_self_layers(condition: Condition, choice: str) -> tuple[Layer, ...]:
+    """Those of `chosen_layers` that have self-attention before them; raises UserError when none has."""
+    found = tuple(layer for layer in chosen_layers(condition, choice) if layer.itself)
+    if not found:
+        raise UserError(f"this model has no self-attention to read at '{choice}'; choose other layers or method.")
+    return found
+
+
 def _taps(terms: Sequence[tuple[Energy, float]], condition: Condition) -> Taps:
     """Everything the energies read; the graph ends at the last layer read, unless one of them reads the prediction."""
     taps = condition.taps or Taps()
     names = {layer.name for term, _ in terms if term.layers for layer in chosen_layers(condition, term.layers)}
-    last = [layer.name for layer in condition.model.layers if layer.name in names][-1:]
-    attention_only = all(term.layers for term, _ in terms)
+    choices = [getattr(term, "self_layers", "") for term, _ in terms]
+    names |= {layer.itself for choice in choices if choice for layer in chosen_self_layers(condition, choice)}
+    last = [name for layer in condition.model.layers for name in (layer.itself, layer.name) if name in names][-1:]
+    attention_only = all(term.layers or choice for (term, _), choice in zip(terms, choices, strict=True))
     words = tuple(dict.fromkeys(word for term, _ in terms for word in term.absent))
     taps = taps.also(record=frozenset(names))
     taps.ends = last[0] if attention_only and last else None
@@ -154,7 +168,7 @@ def _word_states(condition: Condition, words: tuple[str, ...]) -> list[Tensor]:
     return condition.once(("words", words), condition.text, lambda: condition.model.words(words))
 
 
-def _interleave(first: list[int], a: Prediction, second: list[int], b: Prediction) -> Prediction:
+def interleave(first: list[int], a: Prediction, second: list[int], b: Prediction) -> Prediction:
     """Put the rows of two predictions back in their places; a missing nudge is zero."""
     order = torch.tensor(first + second).argsort()
     nudges = [torch.zeros_like(p.x0) if p.nudge is None else p.nudge for p in (a, b)]
