@@ -47,6 +47,7 @@ def page(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
     text, resources = MarkdownExporter().from_notebook_node(deepcopy(notebook), resources)
     texts = iter(_alternatives(notebook))
     text = re.sub(r"!\[(?:png|jpeg)\]", lambda _: f"![{next(texts)}]", text)
+    text = text.replace("](../docs/", "](")
     origin = f"<!-- Made from notebooks/{name}.ipynb by notebooks/render.py: change it there. -->\n\n"
     return origin + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", resources["outputs"]
 
