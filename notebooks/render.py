@@ -49,7 +49,7 @@ def page(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
     text = re.sub(r"!\[(?:png|jpeg)\]", lambda _: f"![{next(texts)}]", text)
     text = text.replace("](../docs/", "](")
     origin = f"<!-- Made from notebooks/{name}.ipynb by notebooks/render.py: change it there. -->\n\n"
-    return origin + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", resources["outputs"]
+    return origin + re.sub(r"[ \t]+\n", "\n", text).strip() + "\n", resources["outputs"]
 
 
 def write_page(notebook: NotebookNode, name: str, folder: Path) -> None:
