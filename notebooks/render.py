@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "notebooks" / "zestguide.ipynb"
 DOCS = ROOT / "docs"
-LIVE = "live"  # tag of cells whose outputs need a kernel: they are not kept
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
@@ -37,7 +37,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.execution_count = None
-            cell.outputs = [] if LIVE in tags else [_without_count(o) for o in cell.outputs if not _said_aside(o)]
+            cell.outputs = [_without_count(output) for output in cell.outputs if not _aside(output)]
     return kept
 
 
@@ -49,7 +49,8 @@ def page(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
     text = re.sub(r"!\[(?:png|jpeg)\]", lambda _: f"![{next(texts)}]", text)
     text = text.replace("](../docs/", "](")
     origin = f"<!-- Made from notebooks/{name}.ipynb by notebooks/render.py: change it there. -->\n\n"
-    return origin + re.sub(r"[ \t]+\n", "\n", text).strip() + "\n", resources["outputs"]
+    text = re.sub(r"\n{4,}", "\n\n\n", re.sub(r"[ \t]+\n", "\n", text))
+    return origin + text.strip() + "\n", resources["outputs"]
 
 
 def write_page(notebook: NotebookNode, name: str, folder: Path) -> None:
@@ -63,8 +64,9 @@ def write_page(notebook: NotebookNode, name: str, folder: Path) -> None:
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-def _said_aside(output: NotebookNode) -> bool:
-    return output.output_type == "stream" and output.name == "stderr"
+def _aside(output: NotebookNode) -> bool:
+    """Warnings, progress bars, and widgets, which are nothing without a kernel."""
+    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
 
 
 def _without_count(output: NotebookNode) -> NotebookNode:
