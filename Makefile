@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint lesson clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Runs notebooks/zestguide.ipynb in full (minutes) and renders docs/zestguide.md from it.
+lesson: $(STAMP)
+	$(BIN)/python notebooks/render.py
 
 clean:
 	rm -rf $(VENV) out
