@@ -130,11 +130,12 @@ def double() -> UNetModel:
         AttentionLoss(),
         AttentionLoss("all"),
         AttentionLoss("all", resize="logits"),
+        AttentionLoss("all", best=3, temperature=2.0),
         AttentionLoss("res4", granularity="layer"),
         AttentionLoss("encoder", granularity="head", loss="max"),
         AttentionLoss("all", loss="bce", absent=("house", "blue tree")),
     ],
-    ids=["published", "all", "logits", "layer", "head", "absent"],
+    ids=["published", "all", "logits", "best", "layer", "head", "absent"],
 )
 def test_zest_gradient_equals_finite_differences(double: UNetModel, energy: AttentionLoss) -> None:
     scene = two_segments()

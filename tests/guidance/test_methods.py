@@ -12,6 +12,7 @@ from scenewright.backends.unet import UNetModel
 from scenewright.denoiser import Condition, Denoise, Prediction
 from scenewright.errors import UserError
 from scenewright.guidance import METHODS, AttentionLoss, ClassifierFree, MultiDiffusion, PaintWithWords, Zest, build
+from scenewright.guidance.zest import _widest
 from scenewright.sampling import During, sample
 from scenewright.scene import Scene, Segment
 from scenewright.schedule import Level
@@ -231,3 +232,12 @@ def test_strength_weighs_the_segments_of_zest(tiny_model: UNetModel, scene: Scen
     silent = Scene(scene.caption, (car, Segment(dog.mask, dog.text, 0.0)), scene.size)
     alone = Scene(scene.caption, (car,), scene.size)
     torch.testing.assert_close(latents(tiny_model, silent, Zest()), latents(tiny_model, alone, Zest()))
+
+
+def test_the_widest_maps_are_averaged_per_segment() -> None:
+    flat, bright = torch.full((4, 4), 0.5), torch.linspace(0, 1, 16).view(4, 4)
+    dim = 0.3 * bright
+    maps = torch.stack([torch.stack([flat, bright]), torch.stack([dim, flat]), torch.stack([bright, dim])])[None]
+    assert torch.equal(_widest(maps, 1)[0], torch.stack([bright, bright]))
+    assert torch.allclose(_widest(maps, 2)[0], torch.stack([(dim + bright) / 2] * 2))
+    assert torch.allclose(_widest(maps, 9), maps.mean(1))

@@ -98,6 +98,7 @@ def test_defaults_are_listed_with_their_part() -> None:
         ("zest", {"loss": "l2"}, "loss 'l2' is not known"),
         ("zest", {"resize": "up"}, "resize 'up' is not known"),
         ("zest", {"temperature": 0}, "temperature is 0"),
+        ("zest", {"best": 0}, "best is 0"),
         ("paint", {"weight": float("inf")}, "weight is inf"),
         ("paint", {"rule": "mean"}, "rule 'mean' is not known"),
         ("none", {"scale": -1}, "scale is -1"),
