@@ -63,8 +63,8 @@ def test_a_damaged_index(copy: Path) -> None:
 
 def test_another_kind_of_pipeline(copy: Path) -> None:
     index = json.loads((copy / "model_index.json").read_text())
-    (copy / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
-    with pytest.raises(UserError, match="is a FluxPipeline, which is not supported"):
+    (copy / "model_index.json").write_text(json.dumps(index | {"_class_name": "KolorsPipeline"}))
+    with pytest.raises(UserError, match="is a KolorsPipeline, which is not supported"):
         load(copy)
 
 
