@@ -90,7 +90,7 @@ class Settings:
             raise UserError(f"{str(error).rstrip('.')}{meant(name, METHODS)}") from error
 
     def complete(self, model: str = "", family: str = "") -> dict[str, Any]:
-        """Every parameter by its full name, as JSON holds it: the given value, or the default for `model` or its family.
+        """Every parameter by its full name, as JSON holds it: the given value, or the default for the model or family.
 
         A default that asks for noise is dropped beside a solver that adds none.
         """

@@ -39,17 +39,22 @@ class Text(NamedTuple):
     states: Tensor
     pooled: Tensor | None = None
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Text":
+        """The same change to both."""
+        return Text(change(self.states), None if self.pooled is None else change(self.pooled))
+
 
 @dataclass(frozen=True, eq=False)
 class Condition:
     """N scenes encoded for one model, one row per picture. Segments are padded to K per row; padding is not `present`.
 
-    Shapes: `text` and `empty` (N, T, D) are the prompt's and the negative prompt's states; `groups` (N, K, T) holds 1
-    where a token belongs to a segment's phrase; `pooled` and `pooled_empty` (N, P) are the pooled vectors of both prompts,
-    where the family has them; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K);
-    `noise` (N, C, h, w) is the noise the run began with. `pictures` tells which picture of the batch each row draws.
-    `prompts` is the text really encoded and `appended` the phrases added to the caption because it did not contain
-    them. `distilled` is the strength told to a guidance-distilled network (None: the model's own). `cache` is shared by all conditions made from one encoding.
+    Shapes: `text` and `empty` (N, T, D) are the prompt's and the negative prompt's states, `pooled` and `pooled_empty`
+    (N, P) their pooled vectors where the family has them; `groups` (N, K, T) holds 1 where a token belongs to a
+    segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K); `noise` (N, C, h, w) is the
+    noise the run began with. `pictures` tells which picture of the batch each row draws. `prompts` is the text really
+    encoded and `appended` the phrases added to the caption because it did not contain them. `distilled` is the
+    strength told to a guidance-distilled network (None: the model's own). `cache` is shared by all conditions made
+    from one encoding.
     """
 
     model: "Model"

@@ -66,8 +66,8 @@ FAMILIES: dict[str, Family] = {
         Layout("double", 0.25, 0.5),
         {"cfg.scale": 7.0},
     ),
-    # The later double-stream blocks, as in ConceptAttention (Helbling et al. 2025, arXiv 2502.04320). Guidance-distilled
-    # models take no classifier-free guidance.
+    # The later double-stream blocks, as in ConceptAttention (Helbling et al. 2025, arXiv 2502.04320). Guidance is
+    # distilled into these models: no second half.
     "flux": Family(
         "Flux.1",
         ("FluxPipeline",),

@@ -1,9 +1,9 @@
 """Reading and editing joint attention, in which image and text tokens share one softmax (SD3, Flux and their like).
 
-The stock processor runs, whatever it is (fused projections, rotary embeddings, adapters). While it does, its one call of
-scaled dot-product attention is watched through torch's own mechanism for that (`TorchFunctionMode`): there the queries
-and keys are final, so one piece of code serves every architecture. A call that brings no taps is the stock processor
-and nothing else.
+The stock processor runs, whatever it is (fused projections, rotary embeddings). While it does, its one call of scaled
+dot-product attention is watched through torch's own mechanism for that (`TorchFunctionMode`): there the queries and
+keys are final, so one piece of code serves every architecture. A call that brings no taps is the stock processor and
+nothing else.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,14 @@
 """Backbones by name: `load` turns a preset, a folder, a hub id, a file or a pipeline into a Model."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scenewright.denoiser import Model
 from scenewright.errors import UserError
+
+if TYPE_CHECKING:
+    from scenewright.backends.pipelines import PipelineModel
 
 PRESETS = {"embedded": Path(__file__).parent.parent / "models" / "embedded"}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -14,19 +16,19 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 def load(
     source: Any = "embedded", dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
-) -> Model:
+) -> "PipelineModel":
     """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), a single .safetensors file of a family
     that diffusers can tell, or a text-to-image pipeline you built. docs/backbones.md lists the families.
 
     Folders and files are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the
-    GPU if there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its network gets
-    our attention processors and no longer asks for weight gradients, until the model's `release()`. Raises UserError
-    for anything that is not such a model, and for pickled weights.
+    GPU if there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its network
+    gets our attention processors and no longer asks for weight gradients, until the model's `release()`. Raises
+    UserError for anything that is not such a model, and for pickled weights.
     """
     from scenewright.backends.folder import open_file, open_folder, wrapped
 
     if not isinstance(source, str | Path):
-        return wrapped(source, dtype, device)
+        return wrapped(source, None if dtype is None else _dtype(dtype), device)
     name = str(source)
     where = str(PRESETS.get(name, source))
     path = Path(where)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from scenewright.backends.mmdit import TransformerModel
+from scenewright.backends.pipelines import PipelineModel
 from scenewright.backends.unet import UNetModel
-from scenewright.denoiser import Model
 from scenewright.errors import UserError
 from scenewright.families import FAMILIES, family_of
 
@@ -35,7 +35,7 @@ def wrapped(
     device: torch.device | str | None = None,
     name: str = "",
     folder: Path | None = None,
-) -> Model:
+) -> PipelineModel:
     """A built pipeline as a Model; raises UserError for pipelines of other kinds and for those that lack a part."""
     kind = type(pipeline).__name__
     family = family_of(tuple(cls.__name__ for cls in type(pipeline).__mro__))
@@ -48,7 +48,7 @@ def wrapped(
     return shape.wrap(pipeline, dtype, device, name, folder, family)
 
 
-def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device | str | None) -> Model:
+def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device | str | None) -> PipelineModel:
     """Load a folder or hub id as a Model called `name`; raises UserError when it is missing, pickled, damaged or of
     another kind.
     """
@@ -59,7 +59,8 @@ def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device
     def read() -> Any:
         from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-        kind = family_of((str(DiffusionPipeline.load_config(source).get("_class_name")),))
+        index: Any = DiffusionPipeline.load_config(source)
+        kind = family_of((str(index.get("_class_name")),))
         # Stable Diffusion's checker is a model of its own that nobody asks for here.
         plain = {"safety_checker": None, "requires_safety_checker": False} if kind == "unet" else {}
         return DiffusionPipeline.from_pretrained(source, use_safetensors=True, **plain)
@@ -67,7 +68,7 @@ def open_folder(source: str, name: str, dtype: torch.dtype, device: torch.device
     return wrapped(_read(read, name, "download or copy its folder again", dtype, device), name=name, folder=folder)
 
 
-def open_file(path: Path, name: str, dtype: torch.dtype, device: torch.device | str | None) -> Model:
+def open_file(path: Path, name: str, dtype: torch.dtype, device: torch.device | str | None) -> PipelineModel:
     """Load a single .safetensors file as a Model; diffusers looks up what the file lacks (tokenizers, configuration) on
     the hub. Raises UserError when it is missing, damaged or of a family that its keys do not tell.
     """

@@ -218,7 +218,7 @@ def _attentions(network: Any, family: str) -> list[tuple[str, str]]:
 
 
 def _shown(found: list[tuple[str, str]], family: str) -> set[str]:
-    """The layers that the family's table says show layout; in a network too shallow for that, the one nearest to them."""
+    """The layers that the family's table says show layout; in a shallow network at least the one nearest to them."""
     layout = FAMILIES[family].layout
     assert layout is not None
     own = [name for name, part in found if part == layout.part]

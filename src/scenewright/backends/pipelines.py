@@ -129,9 +129,9 @@ class PipelineModel(ABC):
                 groups[k, [reader.start + i for i in phrases.tokens(places, spans)]] = 1
         for k, spans in enumerate(prompt.spans):
             if spans and not groups[k].any():
-                phrase = prompt.text[slice(*spans[0])]
+                phrase, limit = prompt.text[slice(*spans[0])], widest(self.readers).limit
                 raise UserError(
-                    f"segment {k + 1} ('{phrase}') lies past this model's limit of {widest(self.readers).limit} tokens; "
+                    f"segment {k + 1} ('{phrase}') lies past this model's limit of {limit} tokens; "
                     "shorten the caption or use fewer segments."
                 )
         return groups
@@ -141,13 +141,13 @@ class PipelineModel(ABC):
         """Whole prompts, cut at the token limit, one row each."""
         kept = [widest(self.readers).cut(text) for text in texts]
         encoded = TEXT[self.family].encode(self.pipeline, self.readers, kept or [""], self.device)
-        return Text(*(None if part is None else part[: len(kept)] for part in encoded))
+        return encoded.each(lambda part: part[: len(kept)])
 
     def _empty(self, negative: str) -> Text:
         encoded = self.prompts([negative])
         if negative or not TEXT[self.family].zeros(self.pipeline):
             return encoded
-        return Text(*(None if part is None else torch.zeros_like(part) for part in encoded))
+        return encoded.each(torch.zeros_like)
 
     def words(self, words: Sequence[str]) -> list[Tensor]:
         """For each word or phrase encoded alone, the states (tokens, D) of its own tokens."""

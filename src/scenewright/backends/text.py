@@ -1,4 +1,4 @@
-"""The text side of each family: which tokenizers' tokens stand where in the text states, and how prompts are encoded."""
+"""The text side of each family: whose tokens stand where in the text states, and how prompts are encoded."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,8 +26,8 @@ class Reader(NamedTuple):
 
 
 class TextSide(NamedTuple):
-    """`readers` in the order of their tokens; `encode(pipeline, readers, texts, device)`; `zeros` when a missing negative
-    prompt is zeros instead of the encoded empty text.
+    """`readers(pipeline)` are in the order of their tokens; `encode(pipeline, readers, texts, device)` encodes prompts;
+    `zeros(pipeline)` is true when a missing negative prompt is zeros instead of the encoded empty text.
     """
 
     readers: Callable[[Any], tuple[Reader, ...]]

@@ -15,8 +15,8 @@ class ClassifierFree:
     needless.
 
     The paper's w is scale - 1; this is the convention of diffusers. Wrap it around the methods that need the
-    conditional half. `distilled` is the strength told to a network that was distilled with its guidance (Flux dev; None:
-    the model's own, 3.5), which needs no second half: leave `scale` at 1 there.
+    conditional half. `distilled` is the strength told to a network that was distilled with its guidance (Flux dev;
+    None: the model's own, 3.5), which needs no second half: leave `scale` at 1 there.
     """
 
     scale: float = 4.0
@@ -37,7 +37,7 @@ class ClassifierFree:
         return Prediction(x0, eps, None if both.nudge is None else both.nudge[:rows], both.eta)
 
     def _told(self, condition: Condition) -> Condition:
-        """The condition with the strength to tell: one object for the whole run, so that what it has prepared is kept."""
+        """The condition with the strength to tell: one object for the whole run, so that what it prepared is kept."""
         if self.distilled is None:
             return condition
         told = condition.once(
