@@ -18,14 +18,14 @@ from scenewright.families import FAMILIES, family_of
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 _NEEDED = ("vae", "tokenizer", "text_encoder", "scheduler")
-# Keys that only one family's single files have, in the order to look for them.
+# Keys by which diffusers, too, tells the family of a single file.
 _MARKS = {
-    "conditioner.embedders.1.model.ln_final.weight": "sdxl",
+    "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": "sdxl",
+    "model.diffusion_model.output_blocks.11.0.skip_connection.weight": "unet",
+    "joint_blocks.0.context_block.adaLN_modulation.1.bias": "sd3",
     "model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias": "sd3",
-    "model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale": "flux",
     "double_blocks.0.img_attn.norm.key_norm.scale": "flux",
-    "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": "unet",
-    "cond_stage_model.model.ln_final.weight": "unet",
+    "model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale": "flux",
 }
 
 
@@ -83,7 +83,7 @@ def open_file(path: Path, name: str, dtype: torch.dtype, device: torch.device | 
             keys = set(file.keys())
         family = next((family for key, family in _MARKS.items() if key in keys), None)
         if family is None:
-            raise UserError(f"'{name}' is not a whole {_listed()}; give a diffusers folder instead.")
+            raise UserError(f"'{name}' holds no model whose family its keys tell; give a diffusers folder instead.")
         return getattr(diffusers, FAMILIES[family].pipelines[0]).from_single_file(str(path))
 
     return wrapped(_read(read, name, "download it again or give a diffusers folder", dtype, device), name=name)

@@ -44,6 +44,11 @@ class UNetModel(PipelineModel):
             raise UserError(
                 f"prediction type '{kind}' is not supported; use a model of type {', '.join(_PREDICTIONS)}."
             )
+        taken, given = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+        if taken != given:
+            raise UserError(
+                f"this U-Net takes {taken} channels and its autoencoder gives {given}; it is not a text-to-image one."
+            )
         undo = attached(pipeline.unet, _processor)
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")
         return cls(pipeline, label, folder, family, undo)
