@@ -49,11 +49,13 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "unet": Family("Stable Diffusion 1.x and 2.x", ("StableDiffusionPipeline",), _CROSS),
+    "unet": Family(
+        "Stable Diffusion 1.x and 2.x", ("StableDiffusionPipeline", "StableDiffusionControlNetPipeline"), _CROSS
+    ),
     # ZestGuide's release for SDXL; 5 is diffusers' default scale.
     "sdxl": Family(
         "Stable Diffusion XL",
-        ("StableDiffusionXLPipeline",),
+        ("StableDiffusionXLPipeline", "StableDiffusionXLControlNetPipeline"),
         _CROSS,
         strengths={"zest.eta": 0.09, "zest.decay": "linear", "cfg.scale": 5.0},
     ),

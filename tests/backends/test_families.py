@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import BUILDERS, CLIP_TOKENS, T5_TOKENS, tiny
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from PIL import Image
+from tiny import BUILDERS, CLIP_TOKENS, T5_TOKENS, controlled, tiny
 from torch import Tensor
 
 from conftest import SIDE, two_segments
@@ -257,6 +259,32 @@ def test_identity_is_over_all_weights() -> None:
     with torch.no_grad():
         next(pipeline.text_encoder_3.parameters()).add_(1)
     assert load(pipeline).identity()["sha256"] != before["sha256"]
+
+
+@pytest.mark.parametrize("family", ["unet", "sdxl"])
+def test_a_controlnet_stays_in_force(family: str) -> None:
+    stock, ours = (controlled(tiny(family)) for _ in range(2))
+    edges = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    model, scene = load(ours), two_segments()
+    keywords = {"image": Image.fromarray(edges), "controlnet_conditioning_scale": 0.7}
+    theirs = stock_latents(family, stock, model.noise([2]), 3.0, 4, **keywords)
+    draws = sample(model.controlled(edges, 0.7), scene, [ClassifierFree(3.0)], steps=4, seeds=[2])
+    assert (draws.latents - theirs).abs().max() < 1e-4
+    assert torch.isfinite(sample(model.controlled(edges), scene, build("zest+paint"), steps=2).latents).all()
+    assert "control" in model.controlled(edges).identity()
+    with pytest.raises(UserError, match="has a ControlNet, which needs a picture"):
+        sample(model, scene, steps=1)
+    with pytest.raises(UserError, match="no ControlNet to show a picture to"):
+        load(tiny(family)).controlled(edges)
+
+
+def test_an_ip_adapter_is_refused_with_the_reason() -> None:
+    pipeline = tiny("unet")
+    key = next(iter(pipeline.unet.attn_processors))
+    adapter = IPAdapterAttnProcessor2_0(16, 16)
+    pipeline.unet.set_attn_processor({**pipeline.unet.attn_processors, key: adapter})
+    with pytest.raises(UserError, match="has an IP-Adapter, .*; that is not supported, so call unload_ip_adapter"):
+        load(pipeline)
 
 
 def test_models_can_be_copied_with_another_name(opened: Callable) -> None:

@@ -13,11 +13,14 @@ from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
     AutoencoderKL,
+    ControlNetModel,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -220,6 +223,21 @@ def tiny(family: str, **options: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         built = BUILDERS[family](**options)
+    built.set_progress_bar_config(disable=True)
+    return built
+
+
+def controlled(pipeline: Any) -> Any:
+    """The pipeline with a ControlNet of random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(4, 8, 8))
+        for parameter in network.parameters():  # its last layers begin as zeros
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
+    kind = (
+        StableDiffusionXLControlNetPipeline if hasattr(pipeline, "tokenizer_2") else StableDiffusionControlNetPipeline
+    )
+    built = kind.from_pipe(pipeline, controlnet=network.eval())
     built.set_progress_bar_config(disable=True)
     return built
 

@@ -236,8 +236,8 @@ class PipelineModel(ABC):
 
 
 def _weighty(pipeline: Any) -> list[torch.nn.Module]:
-    """The network, the autoencoder, the text encoders."""
-    names = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+    """The network, the autoencoder, the text encoders and a ControlNet."""
+    names = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "controlnet")
     return [part for name in names if (part := getattr(pipeline, name, None)) is not None]
 
 
@@ -246,6 +246,11 @@ def attached(network: Any, processor: Callable[[str, Any], Any]) -> Callable[[],
     gradients; the function that is returned undoes both.
     """
     stock = dict(network.attn_processors)
+    if any(isinstance(own, torch.nn.Module) for own in stock.values()):
+        raise UserError(
+            "this pipeline has an IP-Adapter, whose picture would have to travel with every call; that is not "
+            "supported, so call unload_ip_adapter() first."
+        )
     training, wanted = network.training, {name: p.requires_grad for name, p in network.named_parameters()}
     network.requires_grad_(False).eval()
     network.set_attn_processor({key: processor(key, own) for key, own in stock.items()})

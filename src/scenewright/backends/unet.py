@@ -1,13 +1,16 @@
 """Diffusers' Stable Diffusion pipelines with a U-Net (SD 1.x, 2.x, XL, the embedded model) as a Model."""
 
+import hashlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from scenewright.attention import AttendProcessor, Layer
@@ -20,9 +23,18 @@ _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
+class Control(NamedTuple):
+    """What a ControlNet is shown: a picture uint8 (H, W, 3), and how much it counts."""
+
+    picture: np.ndarray
+    scale: float
+
+
 @dataclass(frozen=True, eq=False)
 class UNetModel(PipelineModel):
-    """A U-Net pipeline seen through the one contract."""
+    """A U-Net pipeline seen through the one contract. `control` is needed where the pipeline has a ControlNet."""
+
+    control: Control | None = None
 
     @classmethod
     def wrap(
@@ -49,9 +61,22 @@ class UNetModel(PipelineModel):
             raise UserError(
                 f"this U-Net takes {taken} channels and its autoencoder gives {given}; it is not a text-to-image one."
             )
-        undo = attached(pipeline.unet, _processor)
+        undos = [attached(pipeline.unet, _processor)]
+        if hasattr(pipeline, "controlnet"):
+            if not hasattr(pipeline.controlnet, "attn_processors"):
+                raise UserError("several ControlNets at once are not supported; give a pipeline with one.")
+            undos.append(attached(pipeline.controlnet, lambda key, stock: stock))
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")
-        return cls(pipeline, label, folder, family, undo)
+        return cls(pipeline, label, folder, family, lambda: _all(undos))
+
+    def controlled(self, picture: np.ndarray, scale: float = 1.0) -> "UNetModel":
+        """The same model whose ControlNet is shown `picture`, uint8 (H, W, 3), resized to each picture that is drawn.
+
+        Raises UserError when there is no ControlNet.
+        """
+        if not hasattr(self.pipeline, "controlnet"):
+            raise UserError("this pipeline has no ControlNet to show a picture to; build one that has.")
+        return replace(self, control=Control(picture, scale))
 
     @property
     def network(self) -> Any:
@@ -93,12 +118,14 @@ class UNetModel(PipelineModel):
         """One U-Net call; the output is read as eps, v or x0 as the scheduler config says."""
         self._refuse_strength(condition)
         unet = self.network
+        time, added = torch.tensor(level.timestep, device=x.device), self._added(x, condition)
         out = unet(
             x.to(unet.dtype),
-            torch.tensor(level.timestep, device=x.device),
+            time,
             encoder_hidden_states=condition.text,
             cross_attention_kwargs={"taps": condition.taps} if condition.taps else None,
-            added_cond_kwargs=self._added(x, condition),
+            added_cond_kwargs=added,
+            **self._controls(x, time, condition, added),
             return_dict=False,
         )[0].to(x.dtype)
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -117,6 +144,47 @@ class UNetModel(PipelineModel):
         size = [side * self.pipeline.vae_scale_factor for side in x.shape[-2:]]
         time_ids = torch.tensor([[*size, 0, 0, *size]], device=x.device, dtype=condition.text.dtype)
         return {"text_embeds": condition.pooled, "time_ids": time_ids.expand(len(x), -1)}
+
+    def _controls(self, x: Tensor, time: Tensor, condition: Condition, added: Any) -> dict[str, Any]:
+        """What a ControlNet adds to the U-Net's residuals (Zhang et al., ICCV 2023, arXiv 2302.05543)."""
+        if not hasattr(self.pipeline, "controlnet"):
+            return {}
+        control = self.control
+        if control is None:
+            raise UserError(
+                "this pipeline has a ControlNet, which needs a picture; draw with model.controlled(picture)."
+            )
+        height, width = (side * self.pipeline.vae_scale_factor for side in x.shape[-2:])
+
+        def prepare() -> Tensor:
+            pixels = Image.fromarray(control.picture)
+            return self.pipeline.control_image_processor.preprocess(pixels, height=height, width=width)
+
+        hint = condition.once(("control", id(control), height, width), condition.text, prepare)
+        network = self.pipeline.controlnet
+        down, mid = network(
+            x.to(network.dtype),
+            time,
+            encoder_hidden_states=condition.text,
+            controlnet_cond=hint.to(x.device, network.dtype).expand(len(x), -1, -1, -1),
+            conditioning_scale=control.scale,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+
+    def identity(self) -> Mapping[str, str]:
+        """As for every pipeline, and what the ControlNet is shown."""
+        identity = super().identity()
+        if self.control is None:
+            return identity
+        shown = hashlib.sha256(str(self.control.picture.shape).encode() + self.control.picture.tobytes()).hexdigest()
+        return {**identity, "control": f"{shown} x {self.control.scale:g}"}
+
+
+def _all(undos: list[Callable[[], None]]) -> None:
+    for undo in undos:
+        undo()
 
 
 def _processor(key: str, stock: Callable[..., Tensor]) -> AttendProcessor:
