@@ -52,9 +52,9 @@ class Condition:
     (N, P) their pooled vectors where the family has them; `groups` (N, K, T) holds 1 where a token belongs to a
     segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K); `noise` (N, C, h, w) is the
     noise the run began with. `pictures` tells which picture of the batch each row draws. `prompts` is the text really
-    encoded and `appended` the phrases added to the caption because it did not contain them. `distilled` is the
-    strength told to a guidance-distilled network (None: the model's own). `cache` is shared by all conditions made
-    from one encoding.
+    encoded and `appended` the phrases added to the caption because it did not contain them. `shown` and `shown_empty`
+    (N, pictures, D) are what an adapter sees of pictures, in either half. `distilled` is the strength told to a
+    guidance-distilled network (None: the model's own). `cache` is shared by all conditions made from one encoding.
     """
 
     model: "Model"
@@ -72,6 +72,8 @@ class Condition:
     noise: Tensor | None = None
     pooled: Tensor | None = None
     pooled_empty: Tensor | None = None
+    shown: Tensor | None = None
+    shown_empty: Tensor | None = None
     distilled: float | None = None
     taps: Taps | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
@@ -113,7 +115,8 @@ class Condition:
 
     def unconditional(self) -> "Condition":
         """The negative prompt of each row, with no segments."""
-        return self.prompted(Text(self.empty, self.pooled_empty), ("",) * len(self))
+        negative = self.prompted(Text(self.empty, self.pooled_empty), ("",) * len(self))
+        return replace(negative, shown=self.shown_empty)
 
     @cached_property
     def halves(self) -> "Condition":
@@ -159,7 +162,7 @@ class Rows(NamedTuple):
 
 
 _TENSORS = ("text", "empty", "groups", "masks", "strengths", "present")
-_OPTIONAL = ("noise", "pooled", "pooled_empty")
+_OPTIONAL = ("noise", "pooled", "pooled_empty", "shown", "shown_empty")
 _TUPLES = ("texts", "prompts", "appended", "pictures", "seeds")
 
 

@@ -19,7 +19,7 @@ from scenewright.errors import UserError
 
 
 class Places(NamedTuple):
-    """Where the image's and the text's tokens stand among the `total` tokens of a joint sequence."""
+    """Where the image's tokens stand among the queries and the text's among the `total` keys of an attention."""
 
     image: slice
     text: slice
@@ -67,6 +67,38 @@ class JointProcessor:
         return self.reads and bool(taps.edits or self.name in taps.record)
 
 
+class AdaptedProcessor(torch.nn.Module):
+    """Attention processor of a cross-attention layer whose `stock` one has weights of its own (an IP-Adapter's): its
+    attention to text is watched, its attention to pictures left alone.
+    """
+
+    def __init__(self, name: str, stock: torch.nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        self.stock = stock
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: tuple[Tensor, Any],
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        taps: Taps | None = None,
+    ) -> Tensor:
+        """(N, pixels, C) -> (N, pixels, C); `encoder_hidden_states` are the text's and the pictures' states."""
+        if taps is None or not (taps.edits or self.name in taps.record):
+            return self.stock(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        places = Places(slice(None), slice(None), encoder_hidden_states[0].shape[1])
+        if taps.extra is not None and self.name in taps.record:
+            keys = attn.to_k(taps.extra.to(hidden_states.dtype))
+            taps.extra_keys[self.name] = keys.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        with _Watch(self.name, taps, places) as watch:
+            out = self.stock(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        assert watch.seen
+        return out
+
+
 class _Watch(TorchFunctionMode):
     """Records and edits the image-to-text part of the first attention over all of the joint tokens."""
 
@@ -104,13 +136,14 @@ class _Watch(TorchFunctionMode):
             self.taps.queries[self.name], self.taps.keys[self.name] = queries, keys
             if self.name == self.taps.ends:
                 torch.set_grad_enabled(False)  # the caller's enable_grad() block restores the mode
-        return F.scaled_dot_product_attention(query, key, value, self._whole(bias, attn_mask), **options)
+        shape = (query.shape[-2], key.shape[-2])
+        return F.scaled_dot_product_attention(query, key, value, self._whole(bias, attn_mask, shape), **options)
 
-    def _whole(self, bias: Tensor | None, mask: Tensor | None) -> Tensor | None:
-        """The bias (N, heads, pixels, T) set into one over all tokens, on top of the mask the call came with."""
+    def _whole(self, bias: Tensor | None, mask: Tensor | None, shape: tuple[int, int]) -> Tensor | None:
+        """The bias (N, heads, pixels, T) set into one over all queries and keys, on top of the mask of the call."""
         if bias is None:
             return mask
-        whole = bias.new_zeros(*bias.shape[:2], self.places.total, self.places.total)
+        whole = bias.new_zeros(*bias.shape[:2], *shape)
         whole[..., self.places.image, self.places.text] = bias
         if mask is None:
             return whole

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
-from PIL import Image
-from tiny import BUILDERS, CLIP_TOKENS, T5_TOKENS, controlled, tiny
-from torch import Tensor
+from tiny import BUILDERS, CLIP_TOKENS, stock_latents, tiny
 
 from conftest import SIDE, two_segments
 from scenewright import api
 from scenewright.backends import load
-from scenewright.backends.mmdit import TransformerModel, _packed, _unpacked
+from scenewright.backends.mmdit import TransformerModel
 from scenewright.backends.pipelines import PipelineModel
 from scenewright.errors import UserError
 from scenewright.guidance import ClassifierFree, build
@@ -48,19 +45,6 @@ def opened(folders: dict[str, Path]) -> Callable[[str], Any]:
         return models.setdefault(family, models.get(family) or load(folders[family], device="cpu"))
 
     return of
-
-
-def stock_latents(family: str, pipeline: Any, noise: Tensor, scale: float, steps: int, **more: Any) -> Tensor:
-    """The stock pipeline's last latents for given noise, at a scale of classifier-free guidance."""
-    prompt = [two_segments().caption] * len(noise)
-    options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": scale, "latents": noise}
-    if family == "flux":
-        options |= {"latents": _packed(noise), "guidance_scale": 3.5, "height": SIDE, "width": SIDE}
-        options |= {"true_cfg_scale": scale, "negative_prompt": [""] * len(noise)} if scale != 1 else {}
-    if family in JOINT:
-        options["max_sequence_length"] = T5_TOKENS
-    images = pipeline(prompt, **options | more, output_type="latent").images
-    return _unpacked(images, noise.shape[-2] // 2, noise.shape[-1] // 2) if family == "flux" else images
 
 
 @pytest.mark.parametrize(("scale", "steps"), [(1.0, 50), (5.0, 7)])
@@ -259,32 +243,6 @@ def test_identity_is_over_all_weights() -> None:
     with torch.no_grad():
         next(pipeline.text_encoder_3.parameters()).add_(1)
     assert load(pipeline).identity()["sha256"] != before["sha256"]
-
-
-@pytest.mark.parametrize("family", ["unet", "sdxl"])
-def test_a_controlnet_stays_in_force(family: str) -> None:
-    stock, ours = (controlled(tiny(family)) for _ in range(2))
-    edges = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    model, scene = load(ours), two_segments()
-    keywords = {"image": Image.fromarray(edges), "controlnet_conditioning_scale": 0.7}
-    theirs = stock_latents(family, stock, model.noise([2]), 3.0, 4, **keywords)
-    draws = sample(model.controlled(edges, 0.7), scene, [ClassifierFree(3.0)], steps=4, seeds=[2])
-    assert (draws.latents - theirs).abs().max() < 1e-4
-    assert torch.isfinite(sample(model.controlled(edges), scene, build("zest+paint"), steps=2).latents).all()
-    assert "control" in model.controlled(edges).identity()
-    with pytest.raises(UserError, match="has a ControlNet, which needs a picture"):
-        sample(model, scene, steps=1)
-    with pytest.raises(UserError, match="no ControlNet to show a picture to"):
-        load(tiny(family)).controlled(edges)
-
-
-def test_an_ip_adapter_is_refused_with_the_reason() -> None:
-    pipeline = tiny("unet")
-    key = next(iter(pipeline.unet.attn_processors))
-    adapter = IPAdapterAttnProcessor2_0(16, 16)
-    pipeline.unet.set_attn_processor({**pipeline.unet.attn_processors, key: adapter})
-    with pytest.raises(UserError, match="has an IP-Adapter, .*; that is not supported, so call unload_ip_adapter"):
-        load(pipeline)
 
 
 def test_models_can_be_copied_with_another_name(opened: Callable) -> None:

@@ -13,17 +13,15 @@ from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
     AutoencoderKL,
-    ControlNetModel,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
-    StableDiffusionControlNetPipeline,
-    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -36,8 +34,9 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from conftest import SENTENCE, SIDE, pipeline, scheduler
+from conftest import SENTENCE, SIDE, pipeline, scheduler, two_segments
 from scenewright.backends import load
+from scenewright.backends.mmdit import _packed, _unpacked
 
 WHOLE = [word for word in SENTENCE.split() if word.isalpha() and word not in ("tree", "grass")]
 CLIP_TOKENS, T5_TOKENS = 24, 40
@@ -227,22 +226,20 @@ def tiny(family: str, **options: Any) -> Any:
     return built
 
 
-def controlled(pipeline: Any) -> Any:
-    """The pipeline with a ControlNet of random weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        network = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(4, 8, 8))
-        for parameter in network.parameters():  # its last layers begin as zeros
-            parameter.data.add_(0.05 * torch.randn_like(parameter))
-    kind = (
-        StableDiffusionXLControlNetPipeline if hasattr(pipeline, "tokenizer_2") else StableDiffusionControlNetPipeline
-    )
-    built = kind.from_pipe(pipeline, controlnet=network.eval())
-    built.set_progress_bar_config(disable=True)
-    return built
-
-
 @cache
 def model(family: str, precision: str = "float32") -> Any:
     """The family's tiny pipeline as a Model; do not change it."""
     return load(tiny(family), dtype=precision)
+
+
+def stock_latents(family: str, pipeline: Any, noise: Tensor, scale: float, steps: int, **more: Any) -> Tensor:
+    """The stock pipeline's last latents for given noise, at a scale of classifier-free guidance."""
+    prompt = [two_segments().caption] * len(noise)
+    options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": scale, "latents": noise}
+    if family == "flux":
+        options |= {"latents": _packed(noise), "guidance_scale": 3.5, "height": SIDE, "width": SIDE}
+        options |= {"true_cfg_scale": scale, "negative_prompt": [""] * len(noise)} if scale != 1 else {}
+    if family in ("sd3", "flux", "auraflow"):
+        options["max_sequence_length"] = T5_TOKENS
+    images = pipeline(prompt, **options | more, output_type="latent").images
+    return _unpacked(images, noise.shape[-2] // 2, noise.shape[-1] // 2) if family == "flux" else images

@@ -12,6 +12,7 @@ from torch import Tensor
 from scenewright.attention import Layer
 from scenewright.backends.pipelines import PipelineModel, attached
 from scenewright.denoiser import Condition, Prediction
+from scenewright.errors import UserError
 from scenewright.families import FAMILIES
 from scenewright.joint import JointProcessor, Places
 from scenewright.schedule import FlowSchedule, Level
@@ -50,6 +51,8 @@ class TransformerModel(PipelineModel):
         """Take a built pipeline: set our processors once, stop asking for weight gradients."""
         if dtype is not None or device is not None:
             pipeline.to(device=device, dtype=dtype)
+        if any(isinstance(stock, torch.nn.Module) for stock in pipeline.transformer.attn_processors.values()):
+            raise UserError("an IP-Adapter is not supported on this family; call unload_ip_adapter() first.")
         readable = {name for name, _ in _attentions(pipeline.transformer, family)}
         undo = attached(pipeline.transformer, lambda key, stock: _processor(key, stock, readable))
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")

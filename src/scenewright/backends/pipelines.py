@@ -246,11 +246,6 @@ def attached(network: Any, processor: Callable[[str, Any], Any]) -> Callable[[],
     gradients; the function that is returned undoes both.
     """
     stock = dict(network.attn_processors)
-    if any(isinstance(own, torch.nn.Module) for own in stock.values()):
-        raise UserError(
-            "this pipeline has an IP-Adapter, whose picture would have to travel with every call; that is not "
-            "supported, so call unload_ip_adapter() first."
-        )
     training, wanted = network.training, {name: p.requires_grad for name, p in network.named_parameters()}
     network.requires_grad_(False).eval()
     network.set_attn_processor({key: processor(key, own) for key, own in stock.items()})

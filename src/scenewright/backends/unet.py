@@ -17,6 +17,8 @@ from scenewright.attention import AttendProcessor, Layer
 from scenewright.backends.pipelines import PipelineModel, attached
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
+from scenewright.joint import AdaptedProcessor
+from scenewright.scene import Scene
 from scenewright.schedule import Level, VPSchedule
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
@@ -32,9 +34,12 @@ class Control(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class UNetModel(PipelineModel):
-    """A U-Net pipeline seen through the one contract. `control` is needed where the pipeline has a ControlNet."""
+    """A U-Net pipeline seen through the one contract. `control` is needed where the pipeline has a ControlNet, `seen`
+    (empty and shown: (1, pictures, D) each) where it has an IP-Adapter.
+    """
 
     control: Control | None = None
+    seen: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def wrap(
@@ -77,6 +82,31 @@ class UNetModel(PipelineModel):
         if not hasattr(self.pipeline, "controlnet"):
             raise UserError("this pipeline has no ControlNet to show a picture to; build one that has.")
         return replace(self, control=Control(picture, scale))
+
+    @torch.no_grad()
+    def shown(self, picture: Any) -> "UNetModel":
+        """The same model whose IP-Adapter sees `picture` (whatever diffusers takes for one) in all that is drawn.
+
+        Raises UserError when there is not exactly one IP-Adapter.
+        """
+        if not self._adapted or len(self.network.encoder_hid_proj.image_projection_layers) != 1:
+            raise UserError("showing a picture needs a pipeline with exactly one IP-Adapter; load one.")
+        (both,) = self.pipeline.prepare_ip_adapter_image_embeds(picture, None, self.device, 1, True)
+        return replace(self, seen=(both[:1], both[1:]))
+
+    def encode(self, scene: Scene, negative: str = "", size: tuple[int, int] | None = None) -> Condition:
+        """As for every pipeline, and what the IP-Adapter sees; raises UserError when that has not been said."""
+        condition = super().encode(scene, negative, size)
+        if not self._adapted:
+            return condition
+        if self.seen is None:
+            raise UserError("this pipeline has an IP-Adapter, which needs a picture; use model.shown(picture).")
+        return replace(condition, shown_empty=self.seen[0], shown=self.seen[1])
+
+    @property
+    def _adapted(self) -> bool:
+        # diffusers writes it to the attribute alone, not to the dictionary that a config also is
+        return getattr(self.network.config, "encoder_hid_dim_type", None) == "ip_image_proj"
 
     @property
     def network(self) -> Any:
@@ -135,15 +165,16 @@ class UNetModel(PipelineModel):
             return Prediction(out, (x - level.alpha * out) / level.sigma)
         return Prediction((x - level.sigma * out) / max(level.alpha, 1e-6), out)
 
-    def _added(self, x: Tensor, condition: Condition) -> dict[str, Tensor] | None:
+    def _added(self, x: Tensor, condition: Condition) -> dict[str, Any] | None:
         """SDXL's pooled text and its size conditioning: drawn at the size of the picture, cropped nowhere (Podell et
-        al. 2023, arXiv 2307.01952, section 2.2).
+        al. 2023, arXiv 2307.01952, section 2.2). And what an IP-Adapter sees.
         """
+        seen = {} if condition.shown is None else {"image_embeds": [condition.shown]}
         if condition.pooled is None:
-            return None
+            return seen or None
         size = [side * self.pipeline.vae_scale_factor for side in x.shape[-2:]]
         time_ids = torch.tensor([[*size, 0, 0, *size]], device=x.device, dtype=condition.text.dtype)
-        return {"text_embeds": condition.pooled, "time_ids": time_ids.expand(len(x), -1)}
+        return {"text_embeds": condition.pooled, "time_ids": time_ids.expand(len(x), -1), **seen}
 
     def _controls(self, x: Tensor, time: Tensor, condition: Condition, added: Any) -> dict[str, Any]:
         """What a ControlNet adds to the U-Net's residuals (Zhang et al., ICCV 2023, arXiv 2302.05543)."""
@@ -174,12 +205,13 @@ class UNetModel(PipelineModel):
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
 
     def identity(self) -> Mapping[str, str]:
-        """As for every pipeline, and what the ControlNet is shown."""
-        identity = super().identity()
-        if self.control is None:
-            return identity
-        shown = hashlib.sha256(str(self.control.picture.shape).encode() + self.control.picture.tobytes()).hexdigest()
-        return {**identity, "control": f"{shown} x {self.control.scale:g}"}
+        """As for every pipeline, and what the ControlNet and the IP-Adapter are shown."""
+        identity = dict(super().identity())
+        if self.control is not None:
+            identity["control"] = f"{_digest(self.control.picture)} x {self.control.scale:g}"
+        if self.seen is not None:
+            identity["shown"] = _digest(self.seen[1].float().cpu().numpy())
+        return identity
 
 
 def _all(undos: list[Callable[[], None]]) -> None:
@@ -187,10 +219,15 @@ def _all(undos: list[Callable[[], None]]) -> None:
         undo()
 
 
-def _processor(key: str, stock: Callable[..., Tensor]) -> AttendProcessor:
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def _processor(key: str, stock: Any) -> AttendProcessor | AdaptedProcessor:
     """Our processor around the stock one; a pipeline that is wrapped twice keeps a single layer of ours."""
-    inner = stock.stock if isinstance(stock, AttendProcessor) else stock
-    return AttendProcessor(key.removesuffix(".processor"), inner)
+    inner = stock.stock if isinstance(stock, AttendProcessor | AdaptedProcessor) else stock
+    kind = AdaptedProcessor if isinstance(inner, torch.nn.Module) else AttendProcessor
+    return kind(key.removesuffix(".processor"), inner)
 
 
 def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) -> list[Layer]:
