@@ -48,11 +48,13 @@ class TransformerModel(PipelineModel):
         folder: Path | None = None,
         family: str = "sd3",
     ) -> "TransformerModel":
-        """Take a built pipeline: set our processors once, stop asking for weight gradients."""
-        if dtype is not None or device is not None:
-            pipeline.to(device=device, dtype=dtype)
+        """Take a built pipeline: set our processors once, stop asking for weight gradients; raises UserError for one
+        with an IP-Adapter.
+        """
         if any(isinstance(stock, torch.nn.Module) for stock in pipeline.transformer.attn_processors.values()):
             raise UserError("an IP-Adapter is not supported on this family; call unload_ip_adapter() first.")
+        if dtype is not None or device is not None:
+            pipeline.to(device=device, dtype=dtype)
         readable = {name for name, _ in _attentions(pipeline.transformer, family)}
         undo = attached(pipeline.transformer, lambda key, stock: _processor(key, stock, readable))
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")

@@ -54,8 +54,6 @@ class UNetModel(PipelineModel):
         """Take a built pipeline: set our processors once, stop asking for weight gradients; raises UserError for
         other things.
         """
-        if dtype is not None or device is not None:
-            pipeline.to(device=device, dtype=dtype)
         kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
         if kind not in _PREDICTIONS:
             raise UserError(
@@ -66,11 +64,14 @@ class UNetModel(PipelineModel):
             raise UserError(
                 f"this U-Net takes {taken} channels and its autoencoder gives {given}; it is not a text-to-image one."
             )
+        control = getattr(pipeline, "controlnet", None)
+        if control is not None and not hasattr(control, "attn_processors"):
+            raise UserError("several ControlNets at once are not supported; give a pipeline with one.")
+        if dtype is not None or device is not None:
+            pipeline.to(device=device, dtype=dtype)
         undos = [attached(pipeline.unet, _processor)]
-        if hasattr(pipeline, "controlnet"):
-            if not hasattr(pipeline.controlnet, "attn_processors"):
-                raise UserError("several ControlNets at once are not supported; give a pipeline with one.")
-            undos.append(attached(pipeline.controlnet, lambda key, stock: stock))
+        if control is not None:
+            undos.append(attached(control, lambda key, stock: stock))
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")
         return cls(pipeline, label, folder, family, lambda: _all(undos))
 
