@@ -36,7 +36,6 @@ from transformers import (
 
 from conftest import SENTENCE, SIDE, pipeline, scheduler, two_segments
 from scenewright.backends import load
-from scenewright.backends.mmdit import _packed, _unpacked
 
 WHOLE = [word for word in SENTENCE.split() if word.isalpha() and word not in ("tree", "grass")]
 CLIP_TOKENS, T5_TOKENS = 24, 40
@@ -237,9 +236,13 @@ def stock_latents(family: str, pipeline: Any, noise: Tensor, scale: float, steps
     prompt = [two_segments().caption] * len(noise)
     options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": scale, "latents": noise}
     if family == "flux":
-        options |= {"latents": _packed(noise), "guidance_scale": 3.5, "height": SIDE, "width": SIDE}
+        height, width = (4 * side for side in noise.shape[-2:])
+        packed = pipeline._pack_latents(noise, *noise.shape)
+        options |= {"latents": packed, "guidance_scale": 3.5, "height": height, "width": width}
         options |= {"true_cfg_scale": scale, "negative_prompt": [""] * len(noise)} if scale != 1 else {}
     if family in ("sd3", "flux", "auraflow"):
         options["max_sequence_length"] = T5_TOKENS
     images = pipeline(prompt, **options | more, output_type="latent").images
-    return _unpacked(images, noise.shape[-2] // 2, noise.shape[-1] // 2) if family == "flux" else images
+    if family == "flux":
+        return pipeline._unpack_latents(images, options["height"], options["width"], pipeline.vae_scale_factor)
+    return images
