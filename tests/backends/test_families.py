@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import BUILDERS, CLIP_TOKENS, stock_latents, tiny
 
-from conftest import SIDE, two_segments
+from conftest import SIDE, scheduler, two_segments
 from scenewright import api
 from scenewright.backends import load
 from scenewright.backends.mmdit import TransformerModel
@@ -222,6 +222,11 @@ def test_defaults_are_the_familys(folders: dict[str, Path]) -> None:
     assert api.plan(model, source, two_segments(), given)[0][0].parameters["cfg.scale"] == 2.0
 
 
+def test_a_refused_method_is_said_before_anything_is_drawn(opened: Callable) -> None:
+    with pytest.raises(UserError, match="'dense' does not work on this model: it edits cross- and self-attention"):
+        api.plan(opened("flux"), "", two_segments(), api.Settings("dense"))
+
+
 @pytest.mark.parametrize("family", NEW)
 def test_half_precision_draws(family: str) -> None:
     model = load(tiny(family), dtype="bfloat16")
@@ -234,6 +239,13 @@ def test_a_pipeline_without_a_part_is_refused() -> None:
     pipeline = tiny("sdxl")
     pipeline.text_encoder = None
     with pytest.raises(UserError, match="this StableDiffusionXLPipeline has no text_encoder"):
+        load(pipeline)
+
+
+def test_a_transformer_wants_a_flow_scheduler() -> None:
+    pipeline = tiny("sd3")
+    pipeline.scheduler = scheduler("epsilon")
+    with pytest.raises(UserError, match="DDIMScheduler lays no levels of flow matching"):
         load(pipeline)
 
 

@@ -49,8 +49,11 @@ class TransformerModel(PipelineModel):
         family: str = "sd3",
     ) -> "TransformerModel":
         """Take a built pipeline: set our processors once, stop asking for weight gradients; raises UserError for one
-        with an IP-Adapter.
+        with an IP-Adapter or a scheduler that is not of flow matching.
         """
+        if "shift" not in pipeline.scheduler.config:
+            kind = type(pipeline.scheduler).__name__
+            raise UserError(f"{kind} lays no levels of flow matching; give it a FlowMatchEulerDiscreteScheduler.")
         if any(isinstance(stock, torch.nn.Module) for stock in pipeline.transformer.attn_processors.values()):
             raise UserError("an IP-Adapter is not supported on this family; call unload_ip_adapter() first.")
         if dtype is not None or device is not None:
