@@ -23,6 +23,7 @@ FACTS = ModelFacts(
     unknown_words=lambda text: [w for w in re.findall(r"\w+", text.lower()) if w not in KNOWN],
     guidance=frozenset({"none", "zest"}),
     segment_limit=6,
+    refused={"dense": "it edits what is not there"},
 )
 
 
@@ -152,6 +153,8 @@ def test_unsupported_method() -> None:
     finding = found(block(0, 0, 32, 32), guidance=["zest", "magic"])["method-unsupported"]
     assert finding.severity == Severity.ERROR
     assert finding.mend == "choose among none, zest"
+    finding = found(block(0, 0, 32, 32), guidance=["dense"])["method-unsupported"]
+    assert finding.message == "the model does not support the method 'dense': it edits what is not there"
 
 
 def test_bare_picture() -> None:

@@ -8,12 +8,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scenewright.errors import UserError
-from scenewright.schedule import FlowSchedule, VPSchedule
+from scenewright.sampling import Ddim
+from scenewright.schedule import FlowSchedule, Level, VPSchedule
 
 STABLE_DIFFUSION = {
     "beta_start": 0.00085,
@@ -110,6 +116,48 @@ def test_unknown_settings_are_refused(change: dict) -> None:
 def test_trained_betas_are_used() -> None:
     schedule = VPSchedule.from_scheduler_config({"trained_betas": [0.1, 0.2, 0.5]})
     torch.testing.assert_close(schedule.alphas_cumprod, torch.tensor([0.9, 0.72, 0.36]))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+@pytest.mark.parametrize("trained_last", [True, False])
+@pytest.mark.parametrize("extra", [{}, {"shift": 3.0}, {"use_dynamic_shifting": True, "max_shift": 1.1}])
+def test_flow_levels_are_those_of_flow_match_euler(steps: int, trained_last: bool, extra: dict) -> None:
+    theirs = FlowMatchEulerDiscreteScheduler(**extra)
+    latent = (96, 40)
+    # mu is the line between 256 and 4096 tokens of 2 x 2 cells, as the pipelines draw it
+    mu = 0.5 + (96 * 40 / 4 - 256) * (1.1 - 0.5) / (4096 - 256)
+    sigmas = None if trained_last else np.linspace(1, 1 / steps, steps)
+    theirs.set_timesteps(steps, sigmas=sigmas, mu=mu)  # pyright: ignore[reportArgumentType]
+    ours = FlowSchedule.from_scheduler_config(theirs.config, (64, 64), 2, trained_last).levels(steps, latent=latent)
+    np.testing.assert_allclose([level.sigma for level in ours], theirs.sigmas.tolist(), atol=1e-7)
+    np.testing.assert_allclose([level.timestep for level in ours[:-1]], theirs.timesteps.tolist(), rtol=2e-7)
+    assert [level.index for level in ours] == list(range(steps + 1))
+
+
+def test_flow_levels_take_the_native_size_when_none_is_said() -> None:
+    config = {"use_dynamic_shifting": True}
+    schedule = FlowSchedule.from_scheduler_config(config, (64, 64), 2, False)
+    assert schedule.levels(5) == schedule.levels(5, latent=(64, 64))
+    assert schedule.levels(5) != schedule.levels(5, latent=(32, 64))
+
+
+@pytest.mark.parametrize("name", ["use_karras_sigmas", "invert_sigmas", "shift_terminal", "time_shift_type"])
+def test_other_flow_levels_are_refused(name: str) -> None:
+    config = {name: "linear" if name == "time_shift_type" else 0.1}
+    with pytest.raises(UserError, match=f"the scheduler's {name} is not supported"):
+        FlowSchedule.from_scheduler_config(config, (64, 64), 2, True)
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(0.2, 0.8), (0.0, 1.0), (math.sqrt(0.5), math.sqrt(0.5))])
+def test_a_noisy_step_keeps_the_variance_of_any_schedule(alpha: float, sigma: float) -> None:
+    """From exact (x0, eps), with eta, x has alpha x0 as its mean and sigma as its deviation at the next level."""
+    level, after = Level(alpha, sigma, 500, 0, 2), Level(0.9, 0.3, 100, 1, 2)
+    eps, fresh = torch.randn(2, 1, 1, 300, 300, dtype=torch.float64)
+    from scenewright.denoiser import Prediction
+
+    moved = Ddim(0.7)(Prediction(torch.full_like(eps, 2.0), eps), level, after, lambda: fresh)
+    assert float(moved.mean()) == pytest.approx(1.8, abs=0.01)
+    assert float(moved.std()) == pytest.approx(0.3, abs=0.01)
 
 
 def test_flow_levels_are_a_straight_line() -> None:

@@ -22,6 +22,7 @@ from scenewright.backends import PRESETS, load
 from scenewright.denoiser import Model
 from scenewright.display import png_bytes
 from scenewright.errors import UserError
+from scenewright.families import refuse
 from scenewright.fitting import fitted
 from scenewright.guidance import METHODS, build, canonical, parameters
 from scenewright.record import ModelIdentity, Record, digest, read_record, save_picture, versions
@@ -88,12 +89,12 @@ class Settings:
         except UserError as error:
             raise UserError(f"{str(error).rstrip('.')}{meant(name, METHODS)}") from error
 
-    def complete(self, model: str = "") -> dict[str, Any]:
-        """Every parameter by its full name, as JSON holds it: the given value, or the default for `model`.
+    def complete(self, model: str = "", family: str = "") -> dict[str, Any]:
+        """Every parameter by its full name, as JSON holds it: the given value, or the default for the model or family.
 
         A default that asks for noise is dropped beside a solver that adds none.
         """
-        known = parameters(self.method, model)
+        known = parameters(self.method, model, family)
         if self.solver != "ddim":
             known |= dict.fromkeys((name for name in known if name.endswith(".ddim_eta")), None)
         given = {full_name(name, known): value for name, value in self.parameters.items()}
@@ -162,13 +163,15 @@ def plan(model: Model, source: str, scene: Scene, settings: Settings) -> list[li
     """The records to draw, in batches: one record a batch, or all seeds in one with `settings.together`."""
     seeds = range(settings.seed, settings.seed + settings.count)
     batches = [tuple(seeds)] if settings.together else [(seed,) for seed in seeds]
-    fitting, unread = fitted(scene.drawable(), model.facts())
+    facts = model.facts()
+    refuse(settings.method, facts.refused)
+    fitting, unread = fitted(scene.drawable(), facts)
     identity = ModelIdentity.model_validate({**model.identity(), "source": source})
     shared = {
         "model": identity,
         "scene": SceneDocument.from_scene(replace(fitting, maps={})),  # no method here reads maps
         "guidance": settings.method,
-        "parameters": settings.complete(identity.name),
+        "parameters": settings.complete(identity.name, identity.family),
         "negative": settings.negative,
         "solver": settings.solver,
         "eta": settings.eta,

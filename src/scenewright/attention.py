@@ -24,14 +24,16 @@ class Layer:
     """A cross-attention layer: its module name, its `part` (encoder, mid, decoder) and its place in the pyramid.
 
     `halvings` counts how often the latent was halved before it; `side` is its grid's cells along a side at the
-    model's native size. `itself` names the self-attention layer that runs just before it on the same grid, "" if there
-    is none.
+    model's native size. The parts of a transformer are "double" (image and text have weights of their own) and
+    "single"; there `layout` marks the layers that the family's table says show layout. `itself` names the
+    self-attention layer that runs just before it on the same grid, "" if there is none.
     """
 
     name: str
     part: str
     halvings: int
     side: int
+    layout: bool = False
     itself: str = ""
 
     def grid(self, latent: tuple[int, int]) -> tuple[int, int]:
@@ -117,7 +119,7 @@ class AttendProcessor:
             text = attn.norm_encoder_hidden_states(text)
         queries = _split(attn.to_q(hidden), attn.heads) * attn.scale
         keys, values = _split(attn.to_k(text), attn.heads), _split(attn.to_v(text), attn.heads)
-        bias = self._bias(queries, keys, taps, taps.self_edits if itself else taps.edits)
+        bias = biased(self.name, queries, keys, taps, taps.self_edits if itself else taps.edits)
         if self.name in taps.record:
             taps.queries[self.name], taps.keys[self.name] = queries, keys
             if taps.extra is not None and not itself:
@@ -132,17 +134,22 @@ class AttendProcessor:
             out = out + hidden
         return out / attn.rescale_output_factor
 
-    def _bias(self, queries: Tensor, keys: Tensor, taps: Taps, edits: tuple[Edit, ...]) -> Tensor | None:
-        if not edits:
-            return None
-        with torch.no_grad():  # an edit is a constant to the gradient, as in the published forms
-            logits = _wide(queries) @ _wide(keys).transpose(-1, -2)
-            bias = sum((edit(self.name, logits) for edit in edits), torch.zeros((), device=logits.device))
-            bias = bias.to(queries.dtype)
-            if self.name in taps.record:
-                taps.biases[self.name] = bias
-            # Fused kernels want the mask's last two axes whole; the first two may broadcast.
-            return bias.expand(bias.shape[0], bias.shape[1], *logits.shape[-2:])
+
+def biased(name: str, queries: Tensor, keys: Tensor, taps: Taps, edits: tuple[Edit, ...]) -> Tensor | None:
+    """The sum of the edits of a layer's logits, (N or 1, heads or 1, pixels, tokens); None if there are none.
+
+    `queries` are already scaled. The sum is kept beside the recordings of a layer that is recorded.
+    """
+    if not edits:
+        return None
+    with torch.no_grad():  # an edit is a constant to the gradient, as in the published forms
+        logits = _wide(queries) @ _wide(keys).transpose(-1, -2)
+        bias = sum((edit(name, logits) for edit in edits), torch.zeros((), device=logits.device))
+        bias = bias.to(queries.dtype)
+        if name in taps.record:
+            taps.biases[name] = bias
+        # Fused kernels want the mask's last two axes whole; the first two may broadcast.
+        return bias.expand(bias.shape[0], bias.shape[1], *logits.shape[-2:])
 
 
 def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:
@@ -152,10 +159,12 @@ def select(layers: Sequence[Layer], choice: str) -> tuple[Layer, ...]:
     "decoder" and "resN" (N cells along the side at the model's native size, so "res16" is the same layer for a larger
     picture); for example "encoder&res16+decoder". "nearN" is the resN that the model has nearest to N, by
     ratio. Or it is "published": ZestGuide's choice, 16 and 32 cells in encoder and decoder, as far as the model has
-    them, else its finest ones.
+    them, else its finest ones; in a transformer the layers marked `layout`.
     Raises UserError when a term is unknown or matches nothing.
     """
     sides = {layer.side for layer in layers}
+    if choice == "published" and any(layer.layout for layer in layers):
+        return tuple(layer for layer in layers if layer.layout)
     if choice == "published":
         wanted = sides & {16, 32} or {max(sides, default=0)}
         return tuple(layer for layer in layers if layer.side in wanted and layer.part != "mid")

@@ -31,16 +31,31 @@ class Prediction(NamedTuple):
     eta: float | None = None
 
 
+class Text(NamedTuple):
+    """Prompts as one model encodes them: `states` (N, T, D) of their tokens and, where the family has one, the `pooled`
+    vector (N, P) of each whole prompt.
+    """
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Text":
+        """The same change to both."""
+        return Text(change(self.states), None if self.pooled is None else change(self.pooled))
+
+
 @dataclass(frozen=True, eq=False)
 class Condition:
     """N scenes encoded for one model, one row per picture. Segments are padded to K per row; padding is not `present`.
 
-    Shapes: `text` and `empty` (N, T, D) are the prompt's and the negative prompt's states; `groups` (N, K, T) holds 1
-    where a token belongs to a segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K);
-    `noise` (N, C, h, w) is the noise the run began with. `pictures` tells which picture of the batch each row draws.
-    `prompts` is the text really encoded and `appended` the phrases added to the caption because it did not contain
-    them. With `grounding` the model itself is told where each segment's box is and what its phrase says; only models
-    trained for that (GLIGEN) know what to do with it. `cache` is shared by all conditions made from one encoding.
+    Shapes: `text` and `empty` (N, T, D) are the prompt's and the negative prompt's states, `pooled` and `pooled_empty`
+    (N, P) their pooled vectors where the family has them; `groups` (N, K, T) holds 1 where a token belongs to a
+    segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K); `noise` (N, C, h, w) is the
+    noise the run began with. `pictures` tells which picture of the batch each row draws. `prompts` is the text really
+    encoded and `appended` the phrases added to the caption because it did not contain them. `distilled` is the
+    strength told to a guidance-distilled network (None: the model's own). With `grounding` the model itself is told
+    where each segment's box is and what its phrase says; only models trained for that (GLIGEN) know what to do with
+    it. `cache` is shared by all conditions made from one encoding.
     """
 
     model: "Model"
@@ -56,6 +71,11 @@ class Condition:
     pictures: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)
     noise: Tensor | None = None
+    pooled: Tensor | None = None
+    pooled_empty: Tensor | None = None
+    shown: Tensor | None = None
+    shown_empty: Tensor | None = None
+    distilled: float | None = None
     taps: Taps | None = None
     grounding: bool = False
     cache: dict[Any, Any] = field(default_factory=dict)
@@ -75,15 +95,17 @@ class Condition:
         """Some rows, in the order of `index`; a row may be repeated."""
         chosen = list(index)
         tensors = {name: getattr(self, name)[chosen] for name in _TENSORS}
+        options = {name: None if (own := getattr(self, name)) is None else own[chosen] for name in _OPTIONAL}
         tuples = {name: tuple(getattr(self, name)[i] for i in chosen) for name in _TUPLES}
-        return replace(self, **tensors, **tuples, noise=None if self.noise is None else self.noise[chosen])
+        return replace(self, **tensors, **options, **tuples)
 
-    def prompted(self, text: Tensor, prompts: Sequence[str]) -> "Condition":
-        """The same rows with other text states (N, T, D) and no segments."""
+    def prompted(self, text: Text, prompts: Sequence[str]) -> "Condition":
+        """The same rows with another text and no segments."""
         count = len(self)
         return replace(
             self,
-            text=text,
+            text=text.states,
+            pooled=text.pooled,
             prompts=tuple(prompts),
             groups=self.groups[:, :0],
             masks=self.masks[:, :0],
@@ -95,7 +117,8 @@ class Condition:
 
     def unconditional(self) -> "Condition":
         """The negative prompt of each row, with no segments."""
-        return self.prompted(self.empty, ("",) * len(self))
+        negative = self.prompted(Text(self.empty, self.pooled_empty), ("",) * len(self))
+        return replace(negative, shown=self.shown_empty)
 
     @cached_property
     def grounded(self) -> "Condition":
@@ -146,6 +169,7 @@ class Rows(NamedTuple):
 
 
 _TENSORS = ("text", "empty", "groups", "masks", "strengths", "present")
+_OPTIONAL = ("noise", "pooled", "pooled_empty", "shown", "shown_empty")
 _TUPLES = ("texts", "prompts", "appended", "pictures", "seeds")
 
 
@@ -157,12 +181,15 @@ def concatenate(conditions: Sequence[Condition]) -> Condition:
         values = [getattr(condition, name) for condition in conditions]
         return torch.cat(values if name in ("text", "empty") else [_padded(value, most) for value in values])
 
-    noises = [condition.noise for condition in conditions if condition.noise is not None]
+    def joined(name: str) -> Tensor | None:
+        values = [own for condition in conditions if (own := getattr(condition, name)) is not None]
+        return torch.cat(values) if len(values) == len(conditions) else None
+
     return replace(
         conditions[0],
         **{name: stack(name) for name in _TENSORS},
+        **{name: joined(name) for name in _OPTIONAL},
         **{name: sum((getattr(condition, name) for condition in conditions), ()) for name in _TUPLES},
-        noise=torch.cat(noises) if len(noises) == len(conditions) else None,
     )
 
 
@@ -235,8 +262,8 @@ class Model(Protocol):
         """
         ...
 
-    def prompts(self, texts: Sequence[str]) -> Tensor:
-        """States (len(texts), T, D) of whole prompts."""
+    def prompts(self, texts: Sequence[str]) -> Text:
+        """Whole prompts, one row each."""
         ...
 
     def words(self, words: Sequence[str]) -> list[Tensor]:

@@ -4,7 +4,7 @@ Later segments are in front. A safe mend takes away nothing that could be drawn 
 user's: dropping what covers or says nothing, cutting away what is hidden, adding words to the end of the caption.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import reduce
@@ -33,7 +33,7 @@ class ModelFacts:
     cell_fraction: side of the smallest attention cell that sees words, as a fraction of the picture's side.
     token_limit: most tokens the model reads of a caption; count_tokens counts in the same way (start and end marks in
     both or in neither). unknown_words: words of a text that the model has never seen. guidance: methods that work.
-    segment_limit: more segments than this are rarely all drawn.
+    segment_limit: more segments than this are rarely all drawn. refused: methods that do not work, and why.
     """
 
     cell_fraction: float
@@ -42,6 +42,7 @@ class ModelFacts:
     unknown_words: Callable[[str], list[str]]
     guidance: frozenset[str]
     segment_limit: int = 24
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def _methods(guidance: Sequence[str], model: ModelFacts) -> Iterator[Finding]:
     names = ", ".join(sorted(model.guidance))
     for method in guidance:
         if method not in model.guidance:
-            message = f"the model does not support the method {method!r}"
+            reason = f": {model.refused[method]}" if method in model.refused else ""
+            message = f"the model does not support the method {method!r}{reason}"
             yield Finding("method-unsupported", Severity.ERROR, None, message, f"choose among {names}")
 
 

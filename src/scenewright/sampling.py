@@ -64,7 +64,8 @@ class Ddim:
         alpha, sigma = level.landing or (following.alpha, following.sigma)
         if eta == 0 or sigma == 0:
             return alpha * p.x0 + sigma * p.eps
-        deviation = eta * sigma / level.sigma * max(0.0, 1 - (level.alpha / alpha) ** 2) ** 0.5
+        # sigma_t^2 - (alpha_t sigma_s / alpha_s)^2 is 1 - (alpha_t / alpha_s)^2 where the variance is kept
+        deviation = eta * sigma / level.sigma * max(0.0, level.sigma**2 - (level.alpha * sigma / alpha) ** 2) ** 0.5
         direction = max(0.0, sigma**2 - deviation**2) ** 0.5
         return alpha * p.x0 + direction * p.eps + deviation * draw()
 
@@ -173,7 +174,7 @@ def sample(
     condition = condition.begun(x, [seed for _, seed in rows])
     reading = Reading(select(model.layers, record_attention), _latent(x)) if record_attention else None
     denoise = guided(model.denoise, [*([reading] if reading else []), *guidance])
-    for level, following in pairwise(model.schedule.levels(steps, solver)):
+    for level, following in pairwise(model.schedule.levels(steps, solver, _latent(x))):
         prediction = denoise(x, level, condition)
         if callback is not None:
             callback(level, x, prediction)

@@ -41,8 +41,10 @@ class Level:
 class Schedule(Protocol):
     """Lays the levels of a run."""
 
-    def levels(self, steps: int, solver: str = "ddim") -> list[Level]:
-        """Return `steps + 1` levels, noisiest first; the last is where the picture is read."""
+    def levels(self, steps: int, solver: str = "ddim", latent: tuple[int, int] | None = None) -> list[Level]:
+        """Return `steps + 1` levels, noisiest first; the last is where the picture is read. Some models lay them by the
+        size of the `latent` in cells (None: the native size).
+        """
         ...
 
 
@@ -76,7 +78,7 @@ class VPSchedule:
             alphas_cumprod, spacing, int(config.get("steps_offset", 0)), bool(config.get("set_alpha_to_one", True))
         )
 
-    def levels(self, steps: int, solver: str = "ddim") -> list[Level]:
+    def levels(self, steps: int, solver: str = "ddim", latent: tuple[int, int] | None = None) -> list[Level]:
         """Levels of a run of `steps` steps; raises UserError when the schedule has fewer timesteps than that."""
         total = len(self.alphas_cumprod)
         spare = 1 if solver == "dpm++2m" and self.spacing != "trailing" else 0
@@ -122,21 +124,78 @@ class VPSchedule:
 
 @dataclass(frozen=True)
 class FlowSchedule:
-    """Straight-line levels of a flow model: alpha = 1 - s, sigma = s (Lipman et al. 2023).
+    """Straight-line levels of a flow model: alpha = 1 - s, sigma = s (Lipman et al. 2023), on which the loop's step is
+    Euler's on the velocity.
 
-    `shift` moves the levels towards noise, as in SD3 (Esser et al. 2024).
+    `shift` moves the levels towards noise, as in SD3 (Esser et al. 2024, arXiv 2403.03206, eq. 23). `dynamic`, when
+    given, makes the shift grow with the picture instead: (tokens, log of the shift) at two sizes, and a line between
+    them. `patch` is the side of a token in latent cells, `native` the latent's size when none is said. `last` is the
+    sigma of the last step before the shift; None is 1 / steps.
     """
 
     shift: float = 1.0
     timesteps: int = 1000
+    last: float | None = None
+    dynamic: tuple[tuple[int, float], tuple[int, float]] | None = None
+    patch: int = 2
+    native: tuple[int, int] = (128, 128)
 
-    def levels(self, steps: int, solver: str = "ddim") -> list[Level]:
-        """Levels with sigma from 1 to 0, the timestep being `sigma * timesteps`."""
+    @classmethod
+    def from_scheduler_config(
+        cls, config: Mapping[str, Any], native: tuple[int, int], patch: int, trained_last: bool
+    ) -> "FlowSchedule":
+        """Read a `FlowMatchEulerDiscreteScheduler` config.
+
+        With `trained_last` the last step starts at the least noise of training, which is diffusers' default; some of
+        its pipelines (Flux) ask for 1 / steps instead. Raises UserError for kinds of levels that are not laid here.
+        """
+        odd = [name for name in _ODD_FLOWS if config.get(name)]
+        if odd or config.get("time_shift_type", "exponential") != "exponential":
+            raise UserError(
+                f"the scheduler's {', '.join(odd) or 'time_shift_type'} is not supported; set it to default."
+            )
+        timesteps, shift = int(config.get("num_train_timesteps", 1000)), float(config.get("shift") or 1.0)
+        dynamic = None
+        if config.get("use_dynamic_shifting"):
+            low = (int(config.get("base_image_seq_len", 256)), float(config.get("base_shift", 0.5)))
+            high = (int(config.get("max_image_seq_len", 4096)), float(config.get("max_shift", 1.15)))
+            dynamic = (low, high)
+        least = 1 / timesteps
+        last = (least if dynamic else shift * least / (1 + (shift - 1) * least)) if trained_last else None
+        return cls(shift, timesteps, last, dynamic, patch, native)
+
+    def levels(self, steps: int, solver: str = "ddim", latent: tuple[int, int] | None = None) -> list[Level]:
+        """Levels with sigma from 1 to 0, the timestep being `sigma * timesteps`; raises UserError without a step.
+
+        Sigmas are float32, as in diffusers, so that the network is told the same times.
+        """
         if steps < 1:
             raise UserError(f"{steps} steps are not possible; choose at least 1.")
-        s = np.linspace(1, 0, steps + 1)
-        s = self.shift * s / (1 + (self.shift - 1) * s)
-        return [Level(1 - float(v), float(v), float(v) * self.timesteps, i, steps) for i, v in enumerate(s)]
+        shift = self._shift(latent or self.native)
+        s = np.linspace(1, 1 / steps if self.last is None else self.last, steps)
+        s = np.append(shift * s / (1 + (shift - 1) * s), 0.0).astype(np.float32)
+        times = s * np.float32(self.timesteps)
+        return [
+            Level(1 - float(v), float(v), float(time), i, steps)
+            for i, (v, time) in enumerate(zip(s, times, strict=True))
+        ]
+
+    def _shift(self, latent: tuple[int, int]) -> float:
+        if self.dynamic is None:
+            return self.shift
+        (few, low), (many, high) = self.dynamic
+        tokens = (latent[0] // self.patch) * (latent[1] // self.patch)
+        return math.exp(low + (tokens - few) * (high - low) / (many - few))
+
+
+_ODD_FLOWS = (
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "invert_sigmas",
+    "shift_terminal",
+    "stochastic_sampling",
+)
 
 
 def _linspace(total: int, count: int) -> np.ndarray:

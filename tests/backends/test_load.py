@@ -4,7 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import diffusers
 import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny
 
 from scenewright.backends import load
 from scenewright.errors import UserError
@@ -63,11 +67,56 @@ def test_a_damaged_index(copy: Path) -> None:
 
 def test_another_kind_of_pipeline(copy: Path) -> None:
     index = json.loads((copy / "model_index.json").read_text())
-    (copy / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
-    with pytest.raises(UserError, match="is a FluxPipeline, which is not supported"):
+    (copy / "model_index.json").write_text(json.dumps(index | {"_class_name": "KolorsPipeline"}))
+    with pytest.raises(UserError, match="is a KolorsPipeline, which is not supported"):
         load(copy)
 
 
 def test_an_unknown_dtype(copy: Path) -> None:
     with pytest.raises(UserError, match="dtype 'float33' is not known"):
         load(copy, dtype="float33")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "family"),
+    [
+        ("conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias", "StableDiffusionXLPipeline", "sdxl"),
+        (
+            "model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.bias",
+            "StableDiffusion3Pipeline",
+            "sd3",
+        ),
+        ("double_blocks.0.img_attn.norm.key_norm.scale", "FluxPipeline", "flux"),
+    ],
+)
+def test_a_single_file_is_read_by_the_pipeline_of_its_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, kind: str, family: str
+) -> None:
+    """diffusers reads the file; its keys alone decide who is asked to."""
+    asked = []
+    reader = classmethod(lambda cls, path: asked.append(path) or tiny(family))
+    monkeypatch.setattr(getattr(diffusers, kind), "from_single_file", reader)
+    save_file({key: torch.zeros(1)}, tmp_path / "model.safetensors")
+    model = load(tmp_path / "model.safetensors", device="cpu")
+    assert asked == [str(tmp_path / "model.safetensors")]
+    assert model.identity()["family"] == family
+
+
+def test_single_files_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(UserError, match="there is no file .*model.safetensors"):
+        load(file)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="cannot be read .*; download it again or give a diffusers folder"):
+        load(file)
+    save_file({"weight": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match="holds no model whose family its keys tell"):
+        load(file)
+
+
+def test_a_network_of_more_channels_is_refused() -> None:
+    """Such as an inpainting model's."""
+    pipeline = tiny("unet")
+    pipeline.unet.register_to_config(in_channels=9)
+    with pytest.raises(UserError, match="takes 9 channels and its autoencoder gives 4"):
+        load(pipeline)

@@ -139,7 +139,7 @@ def test_words_give_the_states_of_their_own_tokens(tiny_model: UNetModel) -> Non
     dog, house = tiny_model.words(["dog", "blue house"])
     assert dog.shape == (1, 16)
     assert house.shape == (2, 16)
-    torch.testing.assert_close(dog[0], tiny_model.prompts(["dog"])[0, 1])
+    torch.testing.assert_close(dog[0], tiny_model.prompts(["dog"]).states[0, 1])
 
 
 @pytest.mark.parametrize("solver", list(STOCK))

@@ -1,12 +1,14 @@
-"""Backbones by name: `load` turns a preset, a folder, a hub id or a pipeline into a Model."""
+"""Backbones by name: `load` turns a preset, a folder, a hub id, a file or a pipeline into a Model."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scenewright.denoiser import Model
 from scenewright.errors import UserError
+
+if TYPE_CHECKING:
+    from scenewright.backends.pipelines import PipelineModel
 
 PRESETS = {"embedded": Path(__file__).parent.parent / "models" / "embedded"}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -14,25 +16,26 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 def load(
     source: Any = "embedded", dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
-) -> Model:
-    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), or a `StableDiffusionPipeline` (or
-    a `StableDiffusionGLIGENPipeline`) you built.
+) -> "PipelineModel":
+    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), a single .safetensors file of a family
+    that diffusers can tell, or a text-to-image pipeline you built. docs/backbones.md lists the families.
 
-    Folders are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the GPU if
-    there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its U-Net gets our
-    attention processors and no longer asks for weight gradients. Raises UserError for anything that is not such a
-    model, and for pickled weights.
+    Folders and files are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the
+    GPU if there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its network
+    gets our attention processors and no longer asks for weight gradients, until the model's `release()`. Raises
+    UserError for anything that is not such a model, and for pickled weights.
     """
-    from scenewright.backends.folder import open_folder
-    from scenewright.backends.unet import UNetModel
+    from scenewright.backends.folder import open_file, open_folder, wrapped
 
     if not isinstance(source, str | Path):
-        return UNetModel.wrap(source, dtype, device)
+        return wrapped(source, None if dtype is None else _dtype(dtype), device)
     name = str(source)
     where = str(PRESETS.get(name, source))
     path = Path(where)
     if path.suffix.lower() in _PICKLES:
         raise UserError(f"'{name}' is a pickle, which can run code; convert it to a diffusers folder with safetensors.")
+    if path.suffix.lower() == ".safetensors":
+        return open_file(path, name, _dtype(dtype), device)
     if path.is_file():
         raise UserError(f"'{name}' is a file; give the folder of a diffusers pipeline instead.")
     if not path.is_dir() and (path.is_absolute() or name.startswith(".") or name.count("/") != 1):

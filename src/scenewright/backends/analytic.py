@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scenewright.attention import Layer
 from scenewright.backends.seeded import drawn
-from scenewright.denoiser import Classifier, Condition, Prediction
+from scenewright.denoiser import Classifier, Condition, Prediction, Text
 from scenewright.errors import UserError
 from scenewright.scene import Scene
 from scenewright.schedule import Level, Schedule, VPSchedule
@@ -51,8 +51,8 @@ class GaussianMixture:
         masks = [torch.as_tensor(np.array(segment.mask), dtype=self.means.dtype) for segment in scene.segments]
         return Condition(
             model=self,
-            text=self.prompts([scene.caption]),
-            empty=self.prompts([negative]),
+            text=self.prompts([scene.caption]).states,
+            empty=self.prompts([negative]).states,
             groups=torch.ones(1, count, 1),
             masks=torch.stack(masks)[None] if masks else torch.zeros(1, 0, *self.size),
             strengths=torch.tensor([[segment.strength for segment in scene.segments]]).reshape(1, count),
@@ -62,7 +62,7 @@ class GaussianMixture:
             appended=((),),
         )
 
-    def prompts(self, texts: Sequence[str]) -> Tensor:
+    def prompts(self, texts: Sequence[str]) -> Text:
         """(len(texts), 1, M) log-weights; raises UserError when a text names no component."""
         states = torch.full((len(texts), 1, len(self.means)), -torch.inf, dtype=self.means.dtype)
         for row, text in enumerate(texts):
@@ -72,11 +72,11 @@ class GaussianMixture:
             except (ValueError, IndexError):
                 last = len(self.means) - 1
                 raise UserError(f"'{text}' names no component; write numbers from 0 to {last}.") from None
-        return states
+        return Text(states)
 
     def words(self, words: Sequence[str]) -> list[Tensor]:
         """States of each word alone, (1, M) each."""
-        return list(self.prompts(words))
+        return list(self.prompts(words).states)
 
     def noise(self, seeds: Sequence[int | torch.Generator], size: tuple[int, int] | None = None) -> Tensor:
         """Standard normal (N, C, h, w) of the means' dtype."""

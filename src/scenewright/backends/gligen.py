@@ -9,7 +9,6 @@ from torch import Tensor
 from scenewright.denoiser import Condition
 from scenewright.errors import UserError
 
-METHODS = {"gligen", "boxdiff+gligen", "refocus+gligen"}
 _MOST = 30  # places for phrases, as in training and in diffusers; the empty ones hold a learnt vector
 
 

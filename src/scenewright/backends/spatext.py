@@ -25,6 +25,7 @@ from scenewright.denoiser import Condition
 from scenewright.errors import UserError
 
 WEIGHTS = {"embedded": Path(__file__).parent.parent / "models" / "spatext"}
+METHODS = frozenset({"spatext", "spatext-multi"})
 _STEPS = 16  # of the prior's sampler
 
 

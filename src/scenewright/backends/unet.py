@@ -1,78 +1,135 @@
-"""Any diffusers `StableDiffusionPipeline` (SD 1.x, 2.x, the embedded model) as a Model."""
+"""Diffusers' Stable Diffusion pipelines with a U-Net (SD 1.x, 2.x, XL, the embedded model) as a Model."""
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from scenewright.attention import AttendProcessor, Layer, select
-from scenewright.backends import gligen, phrases
-from scenewright.backends.seeded import drawn
+from scenewright.attention import AttendProcessor, Layer
+from scenewright.backends import gligen, spatext
+from scenewright.backends.pipelines import PipelineModel, attached
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
-from scenewright.scene import Scene, Segment
+from scenewright.joint import AdaptedProcessor
+from scenewright.scene import Scene
 from scenewright.schedule import Level, VPSchedule
 
 if TYPE_CHECKING:
-    from scenewright.backends.classifier import PixelClassifier
     from scenewright.lint import ModelFacts
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
-# What any U-Net with cross-attention takes; the names are those of `guidance.METHODS`.
-_METHODS = {"none", "paint", "multidiffusion", "zest", "zest+paint", "dense", "attend", "boxdiff", "layout-guidance"}
-_METHODS |= {"refocus", "classifier"}
-_CHUNK = 8  # pictures decoded at once: the decoder's memory is the largest of all
+
+
+class Control(NamedTuple):
+    """What a ControlNet is shown: a picture uint8 (H, W, 3), and how much it counts."""
+
+    picture: np.ndarray
+    scale: float
 
 
 @dataclass(frozen=True, eq=False)
-class UNetModel:
-    """A pipeline seen through the one contract. The loop's latents are float32 (float64 for a float64 pipeline)
-    whatever the weights are.
+class UNetModel(PipelineModel):
+    """A U-Net pipeline seen through the one contract. `control` is needed where the pipeline has a ControlNet, `seen`
+    (empty and shown: (1, pictures, D) each) where it has an IP-Adapter.
     """
 
-    pipeline: Any
-    name: str = "pipeline"
-    folder: Path | None = None
+    control: Control | None = None
+    seen: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def wrap(
-        cls, pipeline: Any, dtype: Any = None, device: Any = None, name: str = "", folder: Path | None = None
+        cls,
+        pipeline: Any,
+        dtype: Any = None,
+        device: Any = None,
+        name: str = "",
+        folder: Path | None = None,
+        family: str = "unet",
     ) -> "UNetModel":
         """Take a built pipeline: set our processors once, stop asking for weight gradients; raises UserError for
         other things.
         """
-        needed = ("unet", "vae", "tokenizer", "text_encoder", "scheduler", "encode_prompt")
-        if not all(hasattr(pipeline, part) for part in needed) or hasattr(pipeline, "tokenizer_2"):
-            kind = type(pipeline).__name__
-            raise UserError(f"{kind} is not supported; give a StableDiffusionPipeline (SD 1.x or 2.x) or its folder.")
-        gligen.check(pipeline.unet)
-        if dtype is not None or device is not None:
-            pipeline.to(device=device, dtype=dtype)
         kind = pipeline.scheduler.config.get("prediction_type", "epsilon")
         if kind not in _PREDICTIONS:
             raise UserError(
                 f"prediction type '{kind}' is not supported; use a model of type {', '.join(_PREDICTIONS)}."
             )
-        pipeline.unet.requires_grad_(False).eval()
-        processors = pipeline.unet.attn_processors
-        wrapped = {key: _processor(key, stock) for key, stock in processors.items()}
-        pipeline.unet.set_attn_processor(wrapped)
+        gligen.check(pipeline.unet)
+        taken, given = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+        if taken != given:
+            raise UserError(
+                f"this U-Net takes {taken} channels and its autoencoder gives {given}; it is not a text-to-image one."
+            )
+        control = getattr(pipeline, "controlnet", None)
+        if control is not None and not hasattr(control, "attn_processors"):
+            raise UserError("several ControlNets at once are not supported; give a pipeline with one.")
+        if dtype is not None or device is not None:
+            pipeline.to(device=device, dtype=dtype)
+        undos = [attached(pipeline.unet, _processor)]
+        if control is not None:
+            undos.append(attached(control, lambda key, stock: stock))
         label = name or str(getattr(pipeline, "name_or_path", "") or "pipeline")
-        return cls(pipeline, label, folder)
+        return cls(pipeline, label, folder, family, lambda: _all(undos))
+
+    def controlled(self, picture: np.ndarray, scale: float = 1.0) -> "UNetModel":
+        """The same model whose ControlNet is shown `picture`, uint8 (H, W, 3), resized to each picture that is drawn.
+
+        Raises UserError when there is no ControlNet.
+        """
+        if not hasattr(self.pipeline, "controlnet"):
+            raise UserError("this pipeline has no ControlNet to show a picture to; build one that has.")
+        return replace(self, control=Control(picture, scale))
+
+    @torch.no_grad()
+    def shown(self, picture: Any) -> "UNetModel":
+        """The same model whose IP-Adapter sees `picture` (whatever diffusers takes for one) in all that is drawn.
+
+        Raises UserError when there is not exactly one IP-Adapter.
+        """
+        if not self._adapted or len(self.network.encoder_hid_proj.image_projection_layers) != 1:
+            raise UserError("showing a picture needs a pipeline with exactly one IP-Adapter; load one.")
+        (both,) = self.pipeline.prepare_ip_adapter_image_embeds(picture, None, self.device, 1, True)
+        return replace(self, seen=(both[:1], both[1:]))
+
+    def encode(self, scene: Scene, negative: str = "", size: tuple[int, int] | None = None) -> Condition:
+        """As for every pipeline, and what the IP-Adapter sees; raises UserError when that has not been said."""
+        condition = super().encode(scene, negative, size)
+        if not self._adapted:
+            return condition
+        if self.seen is None:
+            raise UserError("this pipeline has an IP-Adapter, which needs a picture; use model.shown(picture).")
+        return replace(condition, shown_empty=self.seen[0], shown=self.seen[1])
+
+    @property
+    def _adapted(self) -> bool:
+        # diffusers writes it to the attribute alone, not to the dictionary that a config also is
+        return getattr(self.network.config, "encoder_hid_dim_type", None) == "ip_image_proj"
+
+    @property
+    def network(self) -> Any:
+        """The U-Net."""
+        return self.pipeline.unet
 
     @property
     def schedule(self) -> VPSchedule:
         """Levels of the pipeline's scheduler config."""
         return VPSchedule.from_scheduler_config(self.pipeline.scheduler.config)
+
+    @property
+    def latent(self) -> tuple[int, int, int]:
+        """Channels of a latent, its native side, and 1: any cell may stand alone."""
+        side = self.network.config.sample_size
+        native = max(side) if isinstance(side, list | tuple) else int(side or 64)
+        return self.network.config.in_channels, native, 1
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -81,8 +138,8 @@ class UNetModel:
 
     @cached_property
     def _layers(self) -> tuple[Layer, ...]:
-        unet, layers = self.pipeline.unet, []
-        native, depth = self._native, 0
+        unet, layers = self.network, []
+        native, depth = self.latent[1], 0
         for i, block in enumerate(unet.down_blocks):
             layers += _layers_in(block, f"down_blocks.{i}", depth, native)
             depth += bool(getattr(block, "downsamplers", None))
@@ -93,115 +150,29 @@ class UNetModel:
             depth -= bool(getattr(block, "upsamplers", None))
         return tuple(layers)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Native picture height and width in pixels."""
-        side = self._native * self.pipeline.vae_scale_factor
-        return side, side
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the loop's latents."""
-        return torch.promote_types(torch.float32, self.pipeline.unet.dtype)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network runs (its weights may be offloaded elsewhere)."""
-        return self.pipeline._execution_device
-
-    @torch.no_grad()
-    def encode(self, scene: Scene, negative: str = "", size: tuple[int, int] | None = None) -> Condition:
-        """Encode a scene: phrases are found in the caption by tokenizer offsets, missing ones appended; masks are
-        brought to the picture's size.
-
-        A segment with an empty text or mask, or of words the model does not know, is not `present`. Raises UserError
-        when a phrase lies past the token limit.
-        """
-        prompt = phrases.compose(scene.caption, [segment.text for segment in scene.segments])
-        text = phrases.cut(self.pipeline.tokenizer, prompt.text, self._limit)
-        negative = phrases.cut(self.pipeline.tokenizer, negative, self._limit)
-        states, empty = self.pipeline.encode_prompt(text, self.device, 1, True, negative)
-        count = len(scene.segments)
-        masks = [torch.from_numpy(np.array(segment.mask, np.float32)) for segment in scene.segments]
-        picture = self._checked(size)
-        resized = [F.adaptive_avg_pool2d(mask[None], picture) for mask in masks]
-        strengths = torch.tensor([segment.strength for segment in scene.segments])
-        drawable = [self._drawable(segment) for segment in scene.segments]
-        return Condition(
-            model=self,
-            text=states,
-            empty=empty,
-            groups=self._groups(prompt, text, states.shape[1])[None].to(self.device),
-            masks=(torch.cat(resized) if resized else torch.zeros(0, *picture))[None].to(self.device),
-            strengths=strengths.reshape(1, count).to(self.device),
-            present=torch.tensor(drawable, device=self.device).reshape(1, count).bool(),
-            texts=(tuple(segment.text for segment in scene.segments),),
-            prompts=(text,),
-            appended=(prompt.appended,),
-        )
-
-    def _drawable(self, segment: Segment) -> bool:
-        return bool(segment.mask.any()) and phrases.says_something(self.pipeline.tokenizer, segment.text)
-
-    def _groups(self, prompt: phrases.Prompt, text: str, length: int) -> Tensor:
-        """Token membership (K, T) of each segment's phrase."""
-        places = phrases.offsets(self.pipeline.tokenizer, text, self._limit)
-        groups = torch.zeros(len(prompt.spans), length)
-        for k, spans in enumerate(prompt.spans):
-            own = phrases.tokens(places, spans)
-            if spans and not own:
-                phrase = prompt.text[slice(*spans[0])]
-                raise UserError(
-                    f"segment {k + 1} ('{phrase}') lies past this model's limit of {self._limit} tokens; "
-                    "shorten the caption or use fewer segments."
-                )
-            groups[k, list(own)] = 1
-        return groups
-
-    @torch.no_grad()
-    def prompts(self, texts: Sequence[str]) -> Tensor:
-        """States (len(texts), T, D) of whole prompts, cut at the token limit."""
-        if not texts:
-            return torch.zeros(0, self._limit, self.pipeline.unet.config.cross_attention_dim, device=self.device)
-        kept = [phrases.cut(self.pipeline.tokenizer, text, self._limit) for text in texts]
-        return self.pipeline.encode_prompt(kept, self.device, 1, False)[0]
-
-    def words(self, words: Sequence[str]) -> list[Tensor]:
-        """For each word or phrase encoded alone, the states (tokens, D) of its own tokens."""
-        states = self.prompts(words)
-        places = [phrases.offsets(self.pipeline.tokenizer, word, self._limit) for word in words]
-        return [state[[i for i, (a, b) in enumerate(own) if b > a]] for state, own in zip(states, places, strict=True)]
-
-    def noise(self, seeds: Sequence[int | torch.Generator], size: tuple[int, int] | None = None) -> Tensor:
-        """Standard normal latents (N, C, h, w), each row drawn on the CPU from its own seed or generator, as
-        diffusers draws them.
-        """
-        height, width = self._checked(size)
-        factor = self.pipeline.vae_scale_factor
-        shape = (self.pipeline.unet.config.in_channels, height // factor, width // factor)
-        return drawn(seeds, shape).to(self.device, self.dtype)
-
     def denoise(self, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """One U-Net call; the output is read as eps, v or x0 as the scheduler config says."""
-        return self._asked(self.pipeline.unet, x, x, level, condition)
+        return self._asked(self.network, x, x, level, condition)
 
     def spatial(self, weights: str, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """The same of the SpaText network `weights`, a name or folder; raises UserError if there is none."""
-        from scenewright.backends import spatext
-
-        network = spatext.opened(weights, self.pipeline.unet)
+        network = spatext.opened(weights, self.network)
         beside = network.map(condition, (x.shape[-2], x.shape[-1])).to(x)
         return self._asked(network.unet, torch.cat([x, beside], 1), x, level, condition)
 
     def _asked(self, unet: Any, seen: Tensor, x: Tensor, level: Level, condition: Condition) -> Prediction:
-        asked: dict[str, Any] = {"taps": condition.taps} if condition.taps else {}
+        self._refuse_strength(condition)
+        time, added = torch.tensor(level.timestep, device=x.device), self._added(x, condition)
+        told: dict[str, Any] = {"taps": condition.taps} if condition.taps else {}
         if condition.grounding:
-            asked["gligen"] = gligen.grounding(self.pipeline, condition)
+            told["gligen"] = gligen.grounding(self.pipeline, condition)
         out = unet(
             seen.to(unet.dtype),
-            torch.tensor(level.timestep, device=x.device),
+            time,
             encoder_hidden_states=condition.text,
-            cross_attention_kwargs=asked or None,
+            cross_attention_kwargs=told or None,
+            added_cond_kwargs=added,
+            **self._controls(x, time, condition, added),
             return_dict=False,
         )[0].to(x.dtype)
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -211,85 +182,77 @@ class UNetModel:
             return Prediction(out, (x - level.alpha * out) / level.sigma)
         return Prediction((x - level.sigma * out) / max(level.alpha, 1e-6), out)
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> np.ndarray:
-        """Latents (N, C, h, w) -> pictures uint8 (N, H, W, 3), rounded as diffusers rounds."""
-        pixels = ((self.pixels(latents) / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    def _added(self, x: Tensor, condition: Condition) -> dict[str, Any] | None:
+        """SDXL's pooled text and its size conditioning: drawn at the size of the picture, cropped nowhere (Podell et
+        al. 2023, arXiv 2307.01952, section 2.2). And what an IP-Adapter sees.
+        """
+        seen = {} if condition.shown is None else {"image_embeds": [condition.shown]}
+        if condition.pooled is None:
+            return seen or None
+        size = [side * self.pipeline.vae_scale_factor for side in x.shape[-2:]]
+        time_ids = torch.tensor([[*size, 0, 0, *size]], device=x.device, dtype=condition.text.dtype)
+        return {"text_embeds": condition.pooled, "time_ids": time_ids.expand(len(x), -1), **seen}
 
-    def pixels(self, latents: Tensor) -> Tensor:
-        """Latents (N, C, h, w) -> pictures (N, 3, H, W), about [-1, 1], at least float32; gradients pass."""
-        vae = self.pipeline.vae
-        scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
-        return torch.cat([vae.decode(part, return_dict=False)[0] for part in scaled.split(_CHUNK)]).to(self.dtype)
+    def _controls(self, x: Tensor, time: Tensor, condition: Condition, added: Any) -> dict[str, Any]:
+        """What a ControlNet adds to the U-Net's residuals (Zhang et al., ICCV 2023, arXiv 2302.05543)."""
+        if not hasattr(self.pipeline, "controlnet"):
+            return {}
+        control = self.control
+        if control is None:
+            raise UserError(
+                "this pipeline has a ControlNet, which needs a picture; draw with model.controlled(picture)."
+            )
+        height, width = (side * self.pipeline.vae_scale_factor for side in x.shape[-2:])
 
-    def classifier(self, source: str) -> "PixelClassifier":
-        """The segmentation network called `source`, on the model's device; raises UserError if it is none."""
-        from scenewright.backends import classifier
+        def prepare() -> Tensor:
+            pixels = Image.fromarray(control.picture)
+            return self.pipeline.control_image_processor.preprocess(pixels, height=height, width=width)
 
-        return classifier.opened(source, self.device)
-
-    @torch.no_grad()
-    def encode_image(self, images: np.ndarray) -> Tensor:
-        """Pictures uint8 (N, H, W, 3) -> latents (N, C, h, w), the mode of the encoder's distribution."""
-        vae = self.pipeline.vae
-        pixels = torch.tensor(images).permute(0, 3, 1, 2).to(self.device, vae.dtype) / 127.5 - 1
-        latents = torch.cat([_mode(vae.encode(part)) for part in pixels.split(_CHUNK)])
-        return (latents * vae.config.scaling_factor).to(self.dtype)
+        hint = condition.once(("control", id(control), height, width), condition.text, prepare)
+        network = self.pipeline.controlnet
+        down, mid = network(
+            x.to(network.dtype),
+            time,
+            encoder_hidden_states=condition.text,
+            controlnet_cond=hint.to(x.device, network.dtype).expand(len(x), -1, -1, -1),
+            conditioning_scale=control.scale,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
 
     def facts(self) -> "ModelFacts":
         """What lint has to know."""
-        from scenewright.lint import ModelFacts
-
-        tokenizer = self.pipeline.tokenizer
-        side = max((layer.side for layer in select(self.layers, "published")), default=1)
-        return ModelFacts(
-            cell_fraction=1 / side,
-            token_limit=self._limit,
-            count_tokens=lambda text: len(tokenizer(text, verbose=False)["input_ids"]),
-            unknown_words=lambda text: phrases.unknown_words(tokenizer, text),
-            guidance=frozenset(_METHODS | (gligen.METHODS if gligen.grounds(self.pipeline.unet) else set())),
-        )
+        facts = super().facts()
+        if self.name not in spatext.WEIGHTS:
+            return facts
+        refused = {method: why for method, why in facts.refused.items() if method not in spatext.METHODS}
+        return replace(facts, guidance=facts.guidance | spatext.METHODS, refused=refused)
 
     def identity(self) -> Mapping[str, str]:
-        """Name, sha256 over the folder's safetensors files (or over the tensors of a pipeline), family, dtype."""
-        dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
-        return {"name": self.name, "sha256": self._sha256, "family": "unet", "dtype": dtype}
-
-    @cached_property
-    def _sha256(self) -> str:
-        digest = hashlib.sha256()
-        if self.folder is not None:
-            for path in sorted(self.folder.rglob("*.safetensors")):
-                digest.update(path.relative_to(self.folder).as_posix().encode() + path.read_bytes())
-            return digest.hexdigest()
-        for part in ("unet", "vae", "text_encoder"):
-            for key, tensor in sorted(getattr(self.pipeline, part).state_dict().items()):
-                digest.update(key.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
-    @property
-    def _native(self) -> int:
-        side = self.pipeline.unet.config.sample_size
-        return max(side) if isinstance(side, list | tuple) else int(side or 64)
-
-    @property
-    def _limit(self) -> int:
-        longest = self.pipeline.text_encoder.config.max_position_embeddings
-        return min(self.pipeline.tokenizer.model_max_length, longest)
-
-    def _checked(self, size: tuple[int, int] | None) -> tuple[int, int]:
-        factor = self.pipeline.vae_scale_factor
-        height, width = size or self.size
-        if height < factor or width < factor or height % factor or width % factor:
-            raise UserError(f"a picture of {width}x{height} is not possible; choose multiples of {factor} pixels.")
-        return height, width
+        """As for every pipeline, and what the ControlNet and the IP-Adapter are shown."""
+        identity = dict(super().identity())
+        if self.control is not None:
+            identity["control"] = f"{_digest(self.control.picture)} x {self.control.scale:g}"
+        if self.seen is not None:
+            identity["shown"] = _digest(self.seen[1].float().cpu().numpy())
+        return identity
 
 
-def _processor(key: str, stock: Callable[..., Tensor]) -> AttendProcessor:
+def _all(undos: list[Callable[[], None]]) -> None:
+    for undo in undos:
+        undo()
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def _processor(key: str, stock: Any) -> AttendProcessor | AdaptedProcessor:
     """Our processor around the stock one; a pipeline that is wrapped twice keeps a single layer of ours."""
-    inner = stock.stock if isinstance(stock, AttendProcessor) else stock
-    return AttendProcessor(key.removesuffix(".processor"), inner)
+    inner = stock.stock if isinstance(stock, AttendProcessor | AdaptedProcessor) else stock
+    name = key.removesuffix(".processor")
+    return AdaptedProcessor(name, inner) if isinstance(inner, torch.nn.Module) else AttendProcessor(name, inner)
 
 
 def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) -> list[Layer]:
@@ -300,10 +263,5 @@ def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) ->
     for inner in (inner for inner, crosses in crossed.items() if crosses):
         before = inner.removesuffix("2") + "1"  # attn1 and attn2 of one transformer block
         itself = f"{name}.{before}" if crossed.get(before) is False else ""
-        layers.append(Layer(f"{name}.{inner}", part, halvings, side, itself))
+        layers.append(Layer(f"{name}.{inner}", part, halvings, side, itself=itself))
     return layers
-
-
-def _mode(encoded: Any) -> Tensor:
-    """The likeliest latents: a KL autoencoder gives a distribution, a tiny one the latents themselves."""
-    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents

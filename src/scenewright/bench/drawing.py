@@ -34,7 +34,7 @@ def parameters_of(parameters: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 def complete(model: Model, method: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Every parameter of a method on a model as JSON holds it, `given` ones first: what a row says was used."""
-    known = {**defaults(method, str(model.identity()["name"])), **(given or {})}
+    known = {**_defaults(model, method), **(given or {})}
     return json.loads(json.dumps(known, default=str))
 
 
@@ -55,7 +55,7 @@ def draw(
     `told` hears of each picture.
     """
     images = []
-    guidance = build(method, **{**defaults(method, str(model.identity()["name"])), **(parameters or {})})
+    guidance = build(method, **{**_defaults(model, method), **(parameters or {})})
     spent = stopwatch()
     for first in range(0, len(scenes), batch):
         part = list(scenes[first : first + batch])
@@ -97,3 +97,9 @@ def _rendered(seeds: Sequence[int], unseen: bool, told: Told, workers: int) -> I
         for done in pool.imap(task, seeds, chunksize=8):
             yield done
             told("rendering")
+
+
+def _defaults(model: Model, method: str) -> dict[str, Any]:
+    """What a method takes on a model unless told otherwise."""
+    identity = model.identity()
+    return defaults(method, str(identity["name"]), str(identity["family"]))

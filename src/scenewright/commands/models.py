@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from scenewright.errors import UserError
+from scenewright.families import FAMILIES
 from scenewright.files import weights_digest
 
 app = App(name="models", help="List the models you can name, or print one model's card.")
@@ -18,7 +19,7 @@ CARD, FIGURES = "README.md", "scores.json"
 def models(name: str | None = None, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> None:
     """List what `--model` takes by name and the judges; with NAME, print that model's card.
 
-    A folder in diffusers form, or the hub id of a Stable Diffusion 1.x or 2.x model, may be given to `--model` as well.
+    A folder in diffusers form or a hub id may be given to `--model` as well; docs/backbones.md lists the families.
 
     Args:
         name: A model of the list, or a model's folder.
@@ -58,25 +59,26 @@ def located(name: str) -> Path:
 def described(folder: Path) -> dict[str, Any]:
     """Name, kind, size in bytes, hash of the weights, guidance it takes, and the figures of its card."""
     index = folder / "model_index.json"
-    draws = index.is_file() and "StableDiffusion" in index.read_text(encoding="utf-8")
+    parts = index.read_text(encoding="utf-8") if index.is_file() else ""
+    family = next((key for key, row in FAMILIES.items() if any(f'"{kind}"' in parts for kind in row.pipelines)), None)
     figures: dict[str, Any] = {}
     if (folder / FIGURES).is_file():
         figures = json_module.loads((folder / FIGURES).read_text(encoding="utf-8"))
     return {
         "name": folder.name,
-        "kind": "text to image" if draws else "judge",
+        "kind": "text to image" if family else "judge",
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "sha256": weights_digest(folder),
-        "guidance": methods() if draws else [],
+        "guidance": methods(family) if family else [],
         "figures": figures,
     }
 
 
-def methods() -> list[str]:
-    """The guidance that every U-Net model takes."""
+def methods(family: str) -> list[str]:
+    """The guidance that the models of a family take."""
     from scenewright.guidance import METHODS
 
-    return [name for name in METHODS if "gligen" not in name.split("+")]
+    return [method for method in METHODS if method in FAMILIES[family].supports]
 
 
 def listing(rows: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from scenewright.denoiser import During, Guidance
 from scenewright.errors import UserError
+from scenewright.families import strengths
 from scenewright.guidance.attend import AttendAndExcite
 from scenewright.guidance.boxes import BoxDiff, LayoutGuidance
 from scenewright.guidance.classifier import ExternalClassifier
@@ -144,15 +145,15 @@ def canonical(method: str) -> str:
     raise UserError(f"method '{method}' is not known; choose from {', '.join(METHODS)}.")
 
 
-def parameters(method: str, model: str = "") -> dict[str, Any]:
-    """Every parameter of a method, as "part.field", with its default: published, or tuned for `model`."""
+def parameters(method: str, model: str = "", family: str = "") -> dict[str, Any]:
+    """Every parameter of a method, as "part.field", with its default: published, the family's, or tuned for `model`."""
     published = {
         f"{part}.{spec.name}": spec.default
         for part in METHODS[canonical(method)].args[0]  # pyright: ignore[reportFunctionMemberAccess]
         for kind in _PARTS[part]
         for spec in fields(kind)
     }
-    return published | tuned(model, canonical(method), published)
+    return published | strengths(family, published) | tuned(model, canonical(method), published)
 
 
 def _place(key: str, names: tuple[str, ...]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scenewright.attention import Taps
 from scenewright.denoiser import Condition, Denoise, Prediction
+from scenewright.families import refuse
 from scenewright.guidance.gradient import check_range, chosen_layers
 from scenewright.guidance.push import Push, Round
 from scenewright.schedule import Level
@@ -76,6 +77,7 @@ class AttendAndExcite:
         check_range("iterations", self.iterations, 0)
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        refuse("attend", condition.model.facts().refused)
         return Push(((Neglect(self.layers), 1.0),), self._rounds)(denoise, x, level, condition)
 
     def _rounds(self, level: Level) -> tuple[Round, ...]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scenewright.attention import Taps
 from scenewright.denoiser import Condition, Denoise, Prediction
+from scenewright.families import refuse
 from scenewright.guidance.attend import excited, sharp_maps
 from scenewright.guidance.gradient import check_range, chosen_layers
 from scenewright.guidance.push import Push, Round
@@ -79,6 +80,7 @@ class LayoutGuidance:
             check_range(name, getattr(self, name), 0, most)
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        refuse("layout-guidance", condition.model.facts().refused)
         return Push(((BoxShares(self.layers), 1.0),), self._rounds)(denoise, x, level, condition)
 
     def _rounds(self, level: Level) -> tuple[Round, ...]:
@@ -134,6 +136,7 @@ class BoxDiff:
         check_range("reach", self.reach, 0)
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        refuse("boxdiff", condition.model.facts().refused)
         energy = BoxConstraints(self.layers, (), self.share, self.reach)
         return Push(((energy, 1.0),), self._rounds)(denoise, x, level, condition)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scenewright.attention import Layer, Taps
 from scenewright.denoiser import Condition, Denoise, Prediction
+from scenewright.families import refuse
 from scenewright.guidance.gradient import check_range, chosen_layers
 from scenewright.schedule import Level
 
@@ -34,6 +35,7 @@ class DenseDiffusion:
         check_range("fraction", self.fraction, 0, 1)
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        refuse("dense", condition.model.facts().refused)
         if not condition.present.any():
             return denoise(x, level, condition)
         if self.own_words:

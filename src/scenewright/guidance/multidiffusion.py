@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scenewright.denoiser import Condition, Denoise, Prediction
+from scenewright.denoiser import Condition, Denoise, Prediction, Text
 from scenewright.guidance.gradient import check_range
 from scenewright.schedule import Level
 
@@ -65,7 +65,7 @@ def _regions(condition: Condition, grid: tuple[int, int], soft: bool) -> Regions
     masks = masks if soft else (masks > 0.5).to(masks)
     masks = masks * condition.present[..., None, None].to(masks)
     background = (1 - masks.sum(1, keepdim=True)).clamp_min(0)
-    owners, weights, prompts, states, foreground = [], [], [], [], []
+    owners, weights, prompts, foreground = [], [], [], []
     for row in range(len(condition)):
         texts = [*condition.texts[row], condition.prompts[row]]
         for k, weight in enumerate([*masks[row, : len(texts) - 1], background[row, 0]]):
@@ -75,11 +75,18 @@ def _regions(condition: Condition, grid: tuple[int, int], soft: bool) -> Regions
             weights.append(weight)
             prompts.append(texts[k])
             foreground.append(k < len(texts) - 1)
-            states.append(None if k < len(texts) - 1 else condition.text[row])
-    own = iter(condition.model.prompts([p for p, state in zip(prompts, states, strict=True) if state is None]))
-    text = torch.stack([next(own) if state is None else state for state in states])
-    rows = condition.rows(owners).prompted(text, prompts)
-    return Regions(rows, owners, torch.stack(weights)[:, None], torch.tensor(foreground, device=text.device))
+    rows, front = condition.rows(owners), torch.tensor(foreground, device=condition.text.device)
+    own = condition.model.prompts([prompt for prompt, first in zip(prompts, foreground, strict=True) if first])
+    pooled = None if own.pooled is None or rows.pooled is None else _woven(own.pooled, rows.pooled, front)
+    text = Text(_woven(own.states, rows.text, front), pooled)
+    return Regions(rows.prompted(text, prompts), owners, torch.stack(weights)[:, None], front)
+
+
+def _woven(own: Tensor, whole: Tensor, front: Tensor) -> Tensor:
+    """The rows of `whole`, those at the front replaced by the rows of `own` in their order."""
+    out = whole.clone()
+    out[front] = own.to(whole)
+    return out
 
 
 def _bootstrapped(latents: Tensor, level: Level, regions: Regions) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scenewright.attention import Taps
 from scenewright.denoiser import Condition, Denoise, Prediction
+from scenewright.families import refuse
 from scenewright.guidance.attend import sharp_maps
 from scenewright.guidance.boxes import boxes_at
 from scenewright.guidance.gradient import check_range, chosen_self_layers
@@ -115,6 +116,7 @@ class AttentionRefocusing:
         check_range("reached", self.reached, 0, 1)
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        refuse("refocus", condition.model.facts().refused)
         rounds = refocused(level, self.scale)
         if not rounds:
             return denoise(x, level, condition)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from scenewright.denoiser import Condition, Denoise, Prediction, concatenate
+from scenewright.denoiser import Condition, Denoise, Prediction, Text, concatenate
 from scenewright.guidance.gradient import check_range
 from scenewright.schedule import Level
 
@@ -49,6 +49,6 @@ class MultiScale:
 
 def _parted(condition: Condition) -> Condition:
     """The segments alone, the caption alone, and neither: 3N rows."""
-    text = condition.prompted(condition.text, condition.prompts)
-    segments = replace(condition, text=condition.empty, prompts=("",) * len(condition))
+    text = condition.prompted(Text(condition.text, condition.pooled), condition.prompts)
+    segments = replace(condition, text=condition.empty, pooled=condition.pooled_empty, prompts=("",) * len(condition))
     return concatenate([segments, text, condition.unconditional()])
