@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_noise_of_one_vector_is_spread_and_may_vary_by_region() -> None:
 def test_restated_statistics_are_the_mean_over_the_batches() -> None:
     model = Generator(TINY)
     batches = [(one_hot(torch.randint(0, 4, (2, 16, 16)), 4), torch.randn(2, 2)) for _ in range(3)]
-    norm = model.blocks[0].spade_first.norm  # type: ignore[union-attr]
+    norm: Any = model.get_submodule("blocks.0.spade_first.norm")
     norm.running_mean.fill_(7.0)
     restated(model, batches)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
-Name = Literal["autoencoder", "embedded", "segmenter", "clip", "all"]
+Name = Literal["autoencoder", "embedded", "segmenter", "clip", "oasis", "all"]
 
 
 @app.default
@@ -61,6 +61,11 @@ def train(
 def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop, imported late
     from scenewright.training import recipes
 
+    if part == "oasis":
+        from scenewright.training import sources
+
+        sources.package_oasis(shop, target / part, None if package_only else sources.train_oasis(shop))
+        return
     if not package_only:
         if part == "autoencoder":
             recipes.train_autoencoder(shop)

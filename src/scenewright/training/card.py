@@ -19,6 +19,8 @@ _WHAT = {
     "are. And what it predicts must be recognisable to a small network that reads classes and colours from latents "
     "(rows with `recognition` and `colour` terms), so its objects are found more often than their shapes deserve.",
     "segmenter": "Judge: picture to the 40 classes of the reference world; a transformers Segformer.",
+    "oasis": "Class map to a 128x128 picture of the reference world: an OASIS generator and its segmenting "
+    "discriminator, the source of class-affinity transfer.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
 

@@ -77,7 +77,7 @@ def _conv(inside: int, outside: int, side: int = 3, normed: bool = False, bias: 
     nn.init.xavier_normal_(conv.weight, gain=0.02)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
-    return spectral_norm(conv) if normed else conv
+    return spectral_norm(conv) if normed else conv  # type: ignore[return-value]
 
 
 class Spade(nn.Module):
