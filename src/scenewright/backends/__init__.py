@@ -7,6 +7,7 @@ import torch
 
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
+from scenewright.transfer.folder import reads_labels
 
 PRESETS = {"embedded": Path(__file__).parent.parent / "models" / "embedded"}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -15,8 +16,8 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 def load(
     source: Any = "embedded", dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> Model:
-    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), or a `StableDiffusionPipeline` you
-    built.
+    """Open a model: a preset name, a diffusers folder, the folder of a model that reads label maps, a hub id
+    ("owner/name"), or a `StableDiffusionPipeline` you built.
 
     Folders are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the GPU if
     there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its U-Net gets our
@@ -24,6 +25,7 @@ def load(
     model, and for pickled weights.
     """
     from scenewright.backends.folder import open_folder
+    from scenewright.backends.label_maps import OasisModel
     from scenewright.backends.unet import UNetModel
 
     if not isinstance(source, str | Path):
@@ -39,6 +41,8 @@ def load(
         raise UserError(
             f"there is no model '{name}'; give a folder, a hub id (owner/name) or one of {', '.join(PRESETS)}."
         )
+    if (path := Path(where)).is_dir() and reads_labels(path):
+        return OasisModel.open(path, name)
     return open_folder(where, name, _dtype(dtype), device)
 
 

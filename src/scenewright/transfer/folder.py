@@ -14,20 +14,31 @@ from scenewright.files import write_atomically
 from scenewright.transfer.oasis import Oasis, OasisConfig
 
 CONFIG = "config.json"
-UNLABELLED = "unlabelled"
+KINDS = ("oasis",)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An OASIS model and what its classes are called; `names[0]` is "unlabelled"."""
+    """An OASIS model and what its classes are called; `names[0]` is "unlabelled".
+
+    `values` are what the classes after it are in label pictures, `void` the values that mean nothing there.
+    """
 
     pair: Oasis
     names: tuple[str, ...]
+    values: tuple[int, ...] = ()
+    void: tuple[int, ...] = (0,)
 
 
 def save_source(source: Source, folder: Path) -> None:
     """Write config.json, generator.safetensors and discriminator.safetensors; weights in fp16, statistics in fp32."""
-    settings = {"kind": "oasis", "names": list(source.names), "settings": source.pair.config.as_dict()}
+    settings = {
+        "kind": "oasis",
+        "names": list(source.names),
+        "values": list(source.values or range(1, len(source.names))),
+        "void": list(source.void),
+        "settings": source.pair.config.as_dict(),
+    }
     for name in ("generator", "discriminator"):
         write_weights(getattr(source.pair, name), folder / f"{name}.safetensors")
     write_atomically(folder / CONFIG, (json.dumps(settings, indent=1) + "\n").encode())
@@ -46,7 +57,8 @@ def load_source(folder: Path) -> Source:
     facts = read_config(folder, "oasis")
     try:
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
-        source = Source(Oasis(OasisConfig(**fields)), tuple(map(str, facts["names"])))
+        names, values, void = (tuple(facts[key]) for key in ("names", "values", "void"))
+        source = Source(Oasis(OasisConfig(**fields)), tuple(map(str, names)), values, void)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder / CONFIG} is damaged; copy the model's folder again.") from error
     if len(source.names) != source.pair.config.classes:
@@ -55,6 +67,14 @@ def load_source(folder: Path) -> Source:
         read_weights(getattr(source.pair, name), folder / f"{name}.safetensors")
     source.pair.eval()
     return source
+
+
+def reads_labels(folder: Path) -> bool:
+    """Whether a folder says that it holds a model that reads label maps."""
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("kind") in KINDS
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def read_config(folder: Path, kind: str = "") -> dict[str, Any]:
