@@ -32,6 +32,8 @@ LAYERS = {
     "transfer.oasis": 2,
     "transfer.losses": 2,
     "transfer.folder": 2,
+    "transfer.folding": 2,
+    "transfer.encoder": 2,
     "metrics.report": 4,
     "commands": 5,
     "web": 5,

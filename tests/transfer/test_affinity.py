@@ -69,8 +69,9 @@ def test_prototypes_are_means_over_full_cells() -> None:
 
 def test_cosines_find_the_turned_likeness_and_the_stranger() -> None:
     rng = np.random.default_rng(0)
-    own = rng.normal(size=(12, 64))
-    theirs = np.concatenate([own[:1], own[3:7] + 0.3 * rng.normal(size=(4, 64)), rng.normal(size=(2, 64))])
+    own = np.concatenate([rng.normal(size=(12, 64)), np.zeros((12, 8))], 1)
+    strangers = np.concatenate([np.zeros((2, 64)), rng.normal(size=(2, 8))], 1)
+    theirs = np.concatenate([own[:1], own[3:7] + 0.3 * rng.normal(size=(4, 72)), strangers])
     names = tuple(map(str, range(12)))
     found = affinity.from_cosines("x", names, names[:7], own, theirs, np.array([True] * 6 + [False]))
     assert found.choice.tolist()[:5] == [0, 3, 4, 5, 6]

@@ -45,9 +45,9 @@ def test_values_become_class_ids_and_void_becomes_unlabelled(tmp_path: Path) -> 
 
 BAD = {
     "outside the names": (
-        ({"a": halves(), "b": halves(0, 7)}),
+        {"a": halves(), "b": halves(0, 7)},
         "sky\nroad",
-        "holds the value 7, which names.txt does not",
+        "the value 7, which names.txt does not name",
     ),
     "one picture": ({"a": halves()}, "sky\nroad", "holds 1 picture; at least 2"),
     "all void": ({"a": halves(255, 255), "b": halves(255, 255)}, "sky", "every pixel of the labels in .* is void"),

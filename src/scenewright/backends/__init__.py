@@ -7,7 +7,7 @@ import torch
 
 from scenewright.denoiser import Model
 from scenewright.errors import UserError
-from scenewright.transfer.folder import reads_labels
+from scenewright.transfer.folder import read_config, reads_labels
 
 PRESETS = {"embedded": Path(__file__).parent.parent / "models" / "embedded"}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -26,6 +26,7 @@ def load(
     """
     from scenewright.backends.folder import open_folder
     from scenewright.backends.label_maps import OasisModel
+    from scenewright.backends.semantic import SemanticModel
     from scenewright.backends.unet import UNetModel
 
     if not isinstance(source, str | Path):
@@ -42,7 +43,8 @@ def load(
             f"there is no model '{name}'; give a folder, a hub id (owner/name) or one of {', '.join(PRESETS)}."
         )
     if (path := Path(where)).is_dir() and reads_labels(path):
-        return OasisModel.open(path, name)
+        kinds = {"oasis": OasisModel, "semantic": SemanticModel}
+        return kinds[read_config(path)["kind"]].open(path, name)
     return open_folder(where, name, _dtype(dtype), device)
 
 

@@ -11,7 +11,7 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
-Name = Literal["autoencoder", "embedded", "segmenter", "clip", "oasis", "all"]
+Name = Literal["autoencoder", "embedded", "segmenter", "clip", "oasis", "semantic", "features", "all"]
 
 
 @app.default
@@ -61,10 +61,8 @@ def train(
 def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop, imported late
     from scenewright.training import recipes
 
-    if part == "oasis":
-        from scenewright.training import sources
-
-        sources.package_oasis(shop, target / part, None if package_only else sources.train_oasis(shop))
+    if part in ("oasis", "semantic", "features"):
+        _for_transfer(shop, part, target / part, package_only)
         return
     if not package_only:
         if part == "autoencoder":
@@ -77,3 +75,19 @@ def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: AN
         recipes.package_embedded(shop, target / "embedded")
     elif part != "autoencoder":
         recipes.package_judge(shop, part, target / part)
+
+
+def _for_transfer(shop, part: str, folder: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop
+    """The models of transfer, which "all" leaves out: they take hours of their own."""
+    from scenewright.training import features, semantic, sources
+
+    if part == "oasis":
+        sources.package_oasis(shop, folder, None if package_only else sources.train_oasis(shop))
+        return
+    train, package = {
+        "semantic": (semantic.train_semantic, semantic.package_semantic),
+        "features": (features.train_features, features.package_features),
+    }[part]
+    if not package_only:
+        train(shop)
+    package(shop, folder)

@@ -21,6 +21,10 @@ _WHAT = {
     "segmenter": "Judge: picture to the 40 classes of the reference world; a transformers Segformer.",
     "oasis": "Class map to a 128x128 picture of the reference world: an OASIS generator and its segmenting "
     "discriminator, the source of class-affinity transfer.",
+    "semantic": "Class map to a 128x128 picture of the reference world by diffusion: an encoder of maps in the place "
+    "of the embedded model's text encoder, after PITI. Its base is the embedded model.",
+    "features": "Dense features of pictures, learned without labels (VICReg on cells of overlapping crops); a "
+    "transformers ResNet of stride 8 that takes pixels in [-1, 1].",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
 

@@ -46,8 +46,8 @@ def estimates(
 ) -> list[Affinity]:
     """The estimates of `kinds` that can be made; `own` are pictures of the source's classes.
 
-    The one from features needs `own` and a vision network; what cannot be made is left out and told. Raises UserError if
-    nothing is left.
+    The one from features needs `own` and a vision network; what cannot be made is left out and told. Raises UserError
+    if nothing is left.
     """
     found: list[Affinity] = []
     if "text" in kinds:

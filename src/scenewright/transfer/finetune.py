@@ -38,8 +38,8 @@ def finetuned(
     """Train `source` in place with the source's own losses; afterwards it is the best that held-out pictures saw.
 
     `learn` says which weights of the generator learn (see `folding.learn_only`); the discriminator learns whole, since
-    it must know the new pictures. `features` (N, D, h, w) of pictures is what drawn and real are compared by. The run in
-    `folder` is resumed. Returns the progress, and whether the run is over (it is not where `minutes` ended it).
+    it must know the new pictures. `features` (N, D, h, w) of pictures is what drawn and real are compared by. The run
+    in `folder` is resumed. Returns the progress, and whether the run is over (it is not where `minutes` ended it).
     """
     ours, held = pictures.split()
     learn_only(source.pair.generator, learn)

@@ -14,7 +14,7 @@ from scenewright.files import write_atomically
 from scenewright.transfer.oasis import Oasis, OasisConfig
 
 CONFIG = "config.json"
-KINDS = ("oasis",)
+KINDS = ("oasis", "semantic")
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,8 +131,9 @@ def card(new: Source, target: LabelledPictures, used: Affinity) -> str:
         [
             "# Class map to picture",
             "",
-            f"An OASIS generator for {len(new.names) - 1} classes at {size[1]}x{size[0]} pixels, made from a model of "
-            f"{len(used.source) - 1} classes by class-affinity transfer (arXiv 2304.02321) with {len(target)} pictures.",
+            f"An OASIS generator for {len(new.names) - 1} classes at {size[1]}x{size[0]} pixels, made from a model "
+            f"of {len(used.source) - 1} classes by class-affinity transfer (arXiv 2304.02321) with {len(target)} "
+            "pictures.",
             "",
             f"Affinity: {used.kind}. What each class was drawn as at first, and its top matches:",
             "",

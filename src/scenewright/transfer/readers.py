@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from scenewright.errors import UserError
 from scenewright.transfer import affinity
@@ -75,6 +75,8 @@ class DenseFeatures:
 
     network: Any
     side: int = 0  # pixels that pictures are resized to; 0 leaves them as they are
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     @classmethod
     def load(cls, source: str | Path) -> "DenseFeatures":
@@ -83,11 +85,17 @@ class DenseFeatures:
         if not hasattr(network.config, "num_channels"):
             raise UserError(f"{source} reads no pictures; name a vision network such as a DINO")
         side = getattr(network.config, "image_size", 0) or 0
-        return cls(network, side if isinstance(side, int) else side[0])
+        side = side if isinstance(side, int) else side[0]
+        try:
+            processor = AutoImageProcessor.from_pretrained(str(source), local_files_only=Path(source).is_dir())
+        except (OSError, ValueError, KeyError, ImportError):
+            return cls(network, side)  # says nothing of its pixels: -1 to 1, as the networks of `training` take them
+        return cls(network, side, tuple(processor.image_mean), tuple(processor.image_std))
 
     @torch.no_grad()
     def __call__(self, images: np.ndarray) -> Tensor:
-        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        mean, deviation = (torch.tensor(row).view(1, 3, 1, 1) for row in (self.mean, self.deviation))
+        x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / deviation
         if self.side:
             x = F.interpolate(x, size=(self.side, self.side), mode="bilinear", antialias=True)
         states = self.network(pixel_values=x).last_hidden_state
@@ -158,7 +166,7 @@ def prototypes(read: Reader, images: np.ndarray, labels: np.ndarray, classes: in
         )
         weights = torch.stack([shares * (shares > 0.5), shares])
         sums.append(
-            torch.cat([torch.einsum("wnchw,ndhw->wcd", weights, features), weights.sum((1, 3, 4))[..., None]], 2)
+            torch.cat([torch.einsum("knchw,ndhw->kcd", weights, features), weights.sum((1, 3, 4))[..., None]], 2)
         )
     filled, touched = torch.stack(sums).sum(0).double().numpy()
     rows = np.where(filled[:, -1:] > 0, filled, touched)
