@@ -11,7 +11,7 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
-Name = Literal["autoencoder", "embedded", "segmenter", "clip", "oasis", "semantic", "features", "all"]
+Name = Literal["autoencoder", "embedded", "segmenter", "clip", "oasis", "semantic", "features", "second-judge", "all"]
 
 
 @app.default
@@ -61,7 +61,7 @@ def train(
 def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop, imported late
     from scenewright.training import recipes
 
-    if part in ("oasis", "semantic", "features"):
+    if part in ("oasis", "semantic", "features", "second-judge"):
         _for_transfer(shop, part, target / part, package_only)
         return
     if not package_only:
@@ -87,6 +87,7 @@ def _for_transfer(shop, part: str, folder: Path, package_only: bool) -> None:  #
     train, package = {
         "semantic": (semantic.train_semantic, semantic.package_semantic),
         "features": (features.train_features, features.package_features),
+        "second-judge": (sources.train_second_judge, sources.package_second_judge),
     }[part]
     if not package_only:
         train(shop)

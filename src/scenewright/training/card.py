@@ -25,6 +25,8 @@ _WHAT = {
     "of the embedded model's text encoder, after PITI. Its base is the embedded model.",
     "features": "Dense features of pictures, learned without labels (VICReg on cells of overlapping crops); a "
     "transformers ResNet of stride 8 that takes pixels in [-1, 1].",
+    "second-judge": "Judge: picture to the classes of the world's second label set (whose scenes it learned from, in "
+    "place of those below); a transformers Segformer.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
 

@@ -1,5 +1,6 @@
 """The two judges, which never guide: a Segformer on the world's classes, and a small CLIP."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -18,8 +19,8 @@ SEGMENTER = Recipe(steps=18_000, batch=16, rate=1.2e-3, decay=0.6, ema=0.998)
 CLIP = Recipe(steps=3500, batch=64, rate=8e-4, decay=0.6, ema=0.998)
 
 
-def build_segmenter() -> SegformerForSemanticSegmentation:
-    names = dict(enumerate(CLASSES))
+def build_segmenter(classes: Sequence[str] = CLASSES) -> SegformerForSemanticSegmentation:
+    names = dict(enumerate(classes))
     config = SegformerConfig(
         num_encoder_blocks=4,
         depths=[1, 1, 2, 2],
