@@ -81,6 +81,8 @@ def _for_transfer(shop, part: str, folder: Path, package_only: bool) -> None:  #
     """The models of transfer, which "all" leaves out: they take hours of their own."""
     from scenewright.training import features, semantic, sources
 
+    if shop.start:
+        raise UserError(f"--start does not go with {part}; its run resumes its own checkpoint.")
     if part == "oasis":
         sources.package_oasis(shop, folder, None if package_only else sources.train_oasis(shop))
         return

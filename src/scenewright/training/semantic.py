@@ -115,4 +115,9 @@ def _fresh() -> MapToLatent:
 
 def _latents() -> Callable[[Tensor], Tensor]:
     vae = base_model("embedded").pipeline.vae.requires_grad_(False)
-    return lambda pictures: vae.config.scaling_factor * vae.encode(pictures).latents.float()
+
+    def encode(pictures: Tensor) -> Tensor:
+        with torch.autocast(pictures.device.type, enabled=False):  # latents are exact, as those of the base were
+            return vae.config.scaling_factor * vae.encode(pictures).latents
+
+    return encode

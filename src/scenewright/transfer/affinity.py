@@ -62,8 +62,8 @@ def from_cosines(
     target rows mean anything. Source rows that are not finite (a class that no picture shows) are never chosen.
     """
     a, b = _unit(own[1:]), _unit(theirs[1:])
-    cosines = a @ b.T
-    among = a @ a.T
+    with np.errstate(invalid="ignore"):  # rows that mean nothing are NaN, and stay so
+        cosines, among = a @ b.T, a @ a.T
     np.fill_diagonal(among, -np.inf)
     nulls = np.where(np.isfinite(among), among, -np.inf).max(1)
     return _affinity(kind, source, target, cosines, known[1:], _floor(nulls), TEMPERATURE)

@@ -57,12 +57,12 @@ class TextEncoder:
 
     def _features(self, texts: list[str]) -> Tensor:
         tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        read = {name: tokens[name] for name in ("input_ids", "attention_mask")}
         if hasattr(self.network, "get_text_features"):
-            wanted = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
-            found = self.network.get_text_features(**wanted)
+            found = self.network.get_text_features(**read)
             features = found if isinstance(found, Tensor) else found.pooler_output
         else:
-            states, mask = self.network(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
+            states, mask = self.network(**read).last_hidden_state, read["attention_mask"][..., None]
             features = (states * mask).sum(1) / mask.sum(1)
         return F.normalize(features.float(), dim=-1)
 
