@@ -14,7 +14,7 @@ from scenewright.transfer import affinity
 from scenewright.transfer.folder import Source
 from scenewright.transfer.oasis import Oasis, OasisConfig
 from scenewright.world import CLASSES
-from scenewright.world.second import NAMES, NEW, oracle
+from scenewright.world.second import CORRESPONDENCE, NAMES, oracle
 
 TINY = OasisConfig(len(CLASSES), (16, 16), noise=2, widths=(4, 4, 4), hidden=(2, 2), down=(2, 4), up=(4, 2))
 
@@ -46,8 +46,8 @@ def test_rows_are_measured_once_and_hold_what_the_issue_asks_for(tmp_path: Path)
 def test_the_oracle_is_right_and_chance_is_not() -> None:
     assert bench.right(affinity.given("oracle", CLASSES, NAMES, oracle())) == 1
     chance = np.mean([bench.right(affinity.at_random(CLASSES, NAMES, seed)) for seed in range(40)])
-    expected = sum(len(NAMES) > 0 for _ in ()) or 36 / (len(NAMES) - 1 - len(NEW)) / (len(CLASSES) - 1)
-    assert chance == pytest.approx(expected, abs=0.02)
+    told = [len(sources) for sources in CORRESPONDENCE.values() if sources]
+    assert chance == pytest.approx(np.mean(told) / (len(CLASSES) - 1), abs=0.02)
 
 
 def test_words_that_mean_nothing_are_refused() -> None:

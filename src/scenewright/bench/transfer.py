@@ -79,7 +79,7 @@ def measure(
     start = SPLITS["test"]
     test = rendered(range(start, start + plan.samples), size, told)
     reference = judges.image_features(rendered(range(start + 1000, start + 1000 + plan.samples), size, told).images)
-    own = world_pictures(source)
+    own: LabelledPictures | None = None
     for seed in plan.seeds:
         for count in plan.pictures:
             few = few_shot(count, seed, size)
@@ -90,7 +90,8 @@ def measure(
                     known = rows.find(row)
                     if known is None:
                         if not found and name in ("text", "segmentation", "self-supervised", "vote"):
-                            found = estimates(source, few, own, plan.encoders, told=told)
+                            own = own or world_pictures(source)
+                            found = estimates(source, few, own, plan.encoders)
                         model, used = start_of(source, name, found, plan, seed)
                         if after:
                             _train(model, few, plan, work / _name(row))

@@ -29,34 +29,20 @@ def transfer(
 ) -> int:
     """Measure class-affinity transfer from the world's classes to its second label set, whose true match is known.
 
-    Parameters
-    ----------
-    source
-        Folder of an OASIS model of the world (`scenewright train oasis`).
-    judge
-        Folder of the segmenter of the second label set (`scenewright train second-judge`).
-    json
-        Where the rows go; a row is written as soon as it is measured.
-    affinities
-        Comma list of random, text, segmentation, self-supervised, vote, oracle, scratch; all of them if empty.
-    pictures
-        Comma list of how many labelled pictures there are.
-    seeds
-        How many sets of pictures, and noises.
-    train_free
-        Do not train on.
-    learn
-        Which weights of the generator learn: all, labels or first.
-    soft
-        Fold shares instead of each class's likest source.
-    tie
-        Who wins a tied vote: soft or first.
-    steps
-        Most training steps; held-out pictures may end it earlier.
-    samples
-        Test label maps, and pictures that FID compares with.
-    features
-        Folder or hub id of a self-supervised vision network; the embedded one by default.
+    Args:
+        source: Folder of an OASIS model of the world (`scenewright train oasis`).
+        judge: Folder of the segmenter of the second label set (`scenewright train second-judge`).
+        json: Where the rows go; a row is written as soon as it is measured.
+        affinities: Comma list of random, text, segmentation, self-supervised, vote, oracle, scratch; all if empty.
+        pictures: Comma list of how many labelled pictures there are.
+        seeds: How many sets of pictures, and noises.
+        train_free: Do not train on.
+        learn: Which weights of the generator learn: all, labels or first.
+        soft: Fold shares instead of each class's likest source.
+        tie: Who wins a tied vote: soft or first.
+        steps: Most training steps; held-out pictures may end it earlier.
+        samples: Test label maps, and pictures that FID compares with.
+        features: Folder or hub id of a self-supervised vision network; the embedded one by default.
     """
     from scenewright import judges
     from scenewright.bench import transfer as bench

@@ -3,6 +3,7 @@
 import json as json_module
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,10 +62,11 @@ def generate(
 
     if not scenes:
         raise UserError("no scene given; name scene files or folders")
+    settings = Settings(guidance or "zest", steps, seed, count, negative, solver, eta, batch, assignments(set_))
     loaded, source = opened(model)
     own = getattr(loaded, "label_set", None)
-    method = guidance or ("zest" if own is None else "none")
-    settings = Settings(method, steps, seed, count, negative, solver, eta, batch, assignments(set_))
+    if own is not None and not guidance:
+        settings = replace(settings, guidance="none")
     if labels and own is None:
         raise UserError(f"{model} reads no label pictures; leave --labels out, or name a model that does")
     found = label_entries(scenes, own) if labels else entries(scenes)

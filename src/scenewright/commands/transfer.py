@@ -39,17 +39,16 @@ def transfer(
 ) -> int:
     """Find which class of SOURCE each of your classes resembles, fold that into its weights, and train on.
 
-    OUT gets the model, its affinity as affinity.json and affinity.png, and drawn.png: held-out label maps, their
-    pictures and what the model draws. A run that was killed goes on when the command is repeated. Then draw with
-    `scenewright generate LABELS --labels --model OUT -o DIR`.
+    OUT gets the model, its affinity (affinity.json, affinity.png) and drawn.png: held-out label maps, their pictures
+    and what the model draws. The same command goes on after a kill. Then `scenewright generate LABELS --labels --model
+    OUT -o DIR`.
 
     Args:
         source: Folder of an OASIS model (`scenewright train oasis`).
         pictures: Folder of pictures.
         labels: Folder of their label pictures: palette or grey PNGs of the same names.
         out: Folder for the new model.
-        names: Names file, a name a line, or one of camvid, ade20k, cityscapes, cityscapes-train, coco-stuff;
-            without it the files' names are looked at.
+        names: Names file, or camvid, ade20k, cityscapes, cityscapes-train, coco-stuff; else by the files' names.
         train_free: Only fold the affinity; nothing is trained.
         affinity: vote, text, segmentation or self-supervised.
         tie: Who wins a tied vote: soft, the largest mean share, or first, text before segmentation before features.
@@ -57,36 +56,46 @@ def transfer(
         learn: Which weights of the generator learn: all, labels (every layer that reads labels) or first.
         steps: Most training steps; held-out pictures may end it earlier.
         minutes: Stop after so long; the same command goes on.
-        text_encoder: Folder or hub id of a CLIP or sentence encoder in place of the embedded CLIP.
+        text_encoder: Folder or hub id of a CLIP or sentence encoder; the embedded CLIP by default.
         features: Folder or hub id of a self-supervised vision network such as a DINO.
-        segmenter: Folder or hub id of a segmenter of the source's classes, in place of its discriminator.
+        segmenter: Folder or hub id of a segmenter of the source's classes; its discriminator by default.
         source_pictures: Pictures of the source's classes; the world's are rendered.
         source_labels: Their label pictures, whose values are the source's class ids.
     """
+    from scenewright.transfer.estimate import Encoders
+    from scenewright.transfer.job import Plan
+
+    if (out / "config.json").exists() and not (out / "training").exists():
+        raise UserError(f"{out} holds a model already; name another folder")
+    learned = None if train_free else learn
+    encoders = Encoders(text_encoder, features, segmenter)
+    plan = Plan(affinity, tie, soft, learned, steps, minutes or None, encoders)
+    _run(plan, Path(source), (pictures, labels), names, (source_pictures, source_labels), out)
+    return 0
+
+
+def _run(
+    plan: Any,
+    source: Path,
+    few: tuple[Path, Path],
+    names: str | None,
+    own: tuple[Path | None, Path | None],
+    out: Path,
+) -> None:
     from scenewright.datasets.pairs import read_pairs
     from scenewright.transfer import job
-    from scenewright.transfer.estimate import KINDS, Encoders
     from scenewright.transfer.folder import load_source
     from scenewright.transfer.inspect import table
 
-    if affinity not in KINDS:
-        raise UserError(f"affinity '{affinity}' is not known; choose from {', '.join(KINDS)}")
-    if steps < 1 or not 0 <= minutes < 1e6:
-        raise UserError("--steps must be at least 1, and --minutes no less than 0")
-    if (out / "config.json").exists() and not (out / "training").exists():
-        raise UserError(f"{out} holds a model already; name another folder")
-    model = load_source(Path(source))
-    target = read_pairs(pictures, labels, names, model.pair.config.size)
-    own = job.own_pictures(model, source_pictures, source_labels)
-    encoders = Encoders(text_encoder, features, segmenter)
-    plan = job.Plan(affinity, tie, soft, None if train_free else learn, steps, minutes or None, encoders)
-    new, used, found = job.folded_for(model, target, own, plan, _told)
+    model = load_source(source)
+    target = read_pairs(*few, names, model.pair.config.size)
+    new, used, found = job.folded_for(model, target, job.own_pictures(model, plan.affinity, *own), plan, _told)
     for warning in job.warnings(used):
         _told(f"warning: {warning}")
     over = True
-    if not train_free:
+    if plan.learn:
         training = _training_folder(out, plan, target)
-        with progress("transfer", steps) as advance:
+        with progress("transfer", plan.steps) as advance:
             done, over = job.train(new, target, plan, training, advance)
         if not over:
             _told(f"stopped at step {done}; the same command goes on")
@@ -94,7 +103,6 @@ def transfer(
     if over:
         shutil.rmtree(out / "training", ignore_errors=True)
     print(table(used))
-    return 0
 
 
 def _told(text: str) -> None:

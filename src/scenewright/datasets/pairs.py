@@ -56,14 +56,19 @@ class LabelledPictures:
         return self.rows(order[:-held]), self.rows(order[-held:])
 
 
-def read_pairs(pictures: Path, labels: Path, names: str | Path | None, size: tuple[int, int]) -> LabelledPictures:
+Names = str | Path | LabelSet | None
+
+
+def read_pairs(pictures: Path, labels: Path, names: Names, size: tuple[int, int]) -> LabelledPictures:
     """The set of two folders at `size` (height, width) pixels; both are squeezed to it, labels by nearest pixel.
 
     `names` is a names file (see `read_names`), a label set's name (camvid, ade20k, cityscapes, cityscapes-train,
-    coco-stuff), or None to recognise one by its file names. Raises UserError for whatever is wrong.
+    coco-stuff), a label set, or None to recognise one by its file names. Raises UserError for whatever is wrong.
     """
     files = _files(labels)
     known = label_set(names, files, labels)
+    if known.pattern != "*.png":  # Cityscapes keeps other pictures beside its labels
+        files = [path for path in files if path.match(known.pattern)] or files
     pairs = _paired(_files(pictures), files, pictures, labels)
     values = sorted(set(known.names) - known.void)
     table = {value: index for index, value in enumerate(values, start=1)} | dict.fromkeys(known.void, 0)
@@ -86,14 +91,17 @@ def read_pairs(pictures: Path, labels: Path, names: str | Path | None, size: tup
     )
 
 
-def label_set(names: str | Path | None, files: list[Path], folder: Path) -> LabelSet:
+def label_set(names: Names, files: list[Path], folder: Path) -> LabelSet:
     """The label set that a name, a names file or the files themselves say; raises UserError if none does."""
+    if isinstance(names, LabelSet):
+        return names
     if names is not None and str(names) in LABEL_SETS:
         return LABEL_SETS[str(names)]
     if names is not None:
         return read_names(Path(names))
     for name, pattern in _STEMS.items():
-        if all(re.fullmatch(pattern, path.stem) for path in files):
+        among = any if name.startswith("cityscapes") else all  # it keeps other pictures beside its labels
+        if among(re.fullmatch(pattern, path.stem) for path in files):
             return LABEL_SETS[name]
     raise UserError(
         f"the label set of {folder} is not recognised; give a names file, or one of {', '.join(LABEL_SETS)}, as --names"

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from scenewright.datasets.label_sets import LabelSet
 from scenewright.datasets.pairs import LabelledPictures, read_pairs
 from scenewright.display import png_bytes
 from scenewright.errors import UserError
 from scenewright.files import write_atomically
 from scenewright.transfer import finetune, inspect
-from scenewright.transfer.affinity import Affinity, warnings
-from scenewright.transfer.estimate import Encoders, chosen, estimates, world_pictures
+from scenewright.transfer.affinity import TIES, Affinity, warnings
+from scenewright.transfer.estimate import KINDS, Encoders, chosen, estimates, world_pictures
 from scenewright.transfer.folder import Source, save_source
 from scenewright.transfer.folding import PARTS, folded
 from scenewright.world.sheet import grid, palette
@@ -36,6 +37,12 @@ class Plan:
     encoders: Encoders = Encoders()
 
     def __post_init__(self) -> None:
+        if self.affinity not in KINDS:
+            raise UserError(f"affinity '{self.affinity}' is not known; choose from {', '.join(KINDS)}")
+        if self.tie not in TIES:
+            raise UserError(f"tie rule '{self.tie}' is not known; choose from {', '.join(TIES)}")
+        if self.steps < 1 or not 0 <= (self.minutes or 0) < 1e6:
+            raise UserError("--steps must be at least 1, and --minutes no less than 0")
         if self.learn is not None and self.learn not in PARTS:
             raise UserError(f"--learn {self.learn} is not known; choose from {', '.join(PARTS)}")
 
@@ -44,16 +51,19 @@ class Plan:
         return repr(replace(self, minutes=None))
 
 
-def own_pictures(source: Source, pictures: Path | None, labels: Path | None) -> LabelledPictures | None:
-    """Pictures of the source's classes: the folders given, renders if it knows the world, else None."""
+def own_pictures(
+    source: Source, kind: str, pictures: Path | None = None, labels: Path | None = None
+) -> LabelledPictures | None:
+    """Pictures of the source's classes for an affinity of a kind: the folders given, renders if it knows the world,
+    else None. Raises UserError for one folder without the other.
+    """
     if (pictures is None) != (labels is None):
         raise UserError("pictures of the source's classes need labels, and labels pictures; give both or neither")
     if pictures is None or labels is None:
-        return world_pictures(source)
-    found = read_pairs(pictures, labels, None, source.pair.config.size)
-    if found.names != source.names:
-        raise UserError(f"{labels} holds other classes than the source model; give pictures it could have learned from")
-    return found
+        return None if kind == "text" else world_pictures(source)
+    names = dict(zip(source.values or range(1, len(source.names)), source.names[1:], strict=True))
+    known = LabelSet("the source model", names, frozenset(), frozenset(source.void))
+    return read_pairs(pictures, labels, known, source.pair.config.size)
 
 
 def folded_for(
