@@ -97,11 +97,12 @@ def test_an_unknown_layout_asks_for_names() -> None:
         label_set(None, [Path("holiday.png")], Path())
 
 
-def test_cityscapes_names_pair(tmp_path: Path) -> None:
+def test_cityscapes_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     pictures, labels, _ = write(tmp_path, {})
     for number in (1, 2):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(pictures / f"ulm_{number}_leftImg8bit.png")
         Image.fromarray(halves(7, 23).astype(np.uint8)).save(labels / f"ulm_{number}_gtFine_labelIds.png")
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(labels / f"ulm_{number}_gtFine_color.png")
     found = read_pairs(pictures, labels, None, (8, 8))
     assert {found.names[i] for i in np.unique(found.labels)} == {"road", "sky"}
 
