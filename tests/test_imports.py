@@ -31,13 +31,18 @@ LAYERS = {
     "sampling": 3,
     "guidance": 3,
     "backends": 3,
+    "transfer.oasis": 2,
+    "transfer.losses": 2,
+    "transfer.folder": 2,
+    "transfer.folding": 2,
+    "transfer.encoder": 2,
     "metrics.report": 4,
     "commands": 5,
     "web": 5,
     "cli": 6,
 }
 SIBLINGS = ("sampling", "guidance", "backends")
-MODEL_CODE = ("backends", "judges", "perceptual", "segmenters", "training")
+MODEL_CODE = ("backends", "judges", "perceptual", "segmenters", "training", "transfer.readers")
 BESIDE = ("world", "datasets", "metrics.layout", "metrics.quality")
 MODULES = sorted(SOURCE.rglob("*.py"))
 

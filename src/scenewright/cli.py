@@ -16,6 +16,7 @@ COMMANDS = {
     "replay": "Draw a picture again from its record and say whether it matches.",
     "models": "List the models you can name, or print one model's card.",
     "world": "Render the reference world.",
+    "transfer": "Make a synthesiser of your own classes from a few labelled pictures.",
     "train": "Rebuild an embedded model from its recipe.",
     "eval": "Compare methods on equal terms, in a folder that can be resumed.",
     "bench": "Measure methods and models.",

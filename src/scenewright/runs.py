@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from scenewright.api import Settings, draw, plan
 from scenewright.datasets.folder import Skipped
+from scenewright.datasets.label_sets import LabelSet, label_pictures, read_labels
 from scenewright.errors import UserError
 from scenewright.files import write_atomically
 from scenewright.lint import lint
@@ -151,6 +152,20 @@ def entries(paths: Sequence[Path]) -> Found:
     names = distinct([source.name for source in sources])
     named = tuple(replace(source, name=name) for source, name in zip(sources, names, strict=True))
     return Found(named, tuple(skipped))
+
+
+def label_entries(paths: Sequence[Path], label_set: LabelSet) -> Found:
+    """Every label picture in files and folders, unread, as a scene of the classes of `label_set`.
+
+    Raises UserError if a path is missing or a folder holds none.
+    """
+    files = [file for path in paths for file in (label_pictures(path, label_set) if path.is_dir() else [path])]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise UserError(f"{missing} does not exist; name label pictures or folders of them")
+    names = distinct([file.stem for file in files])
+    read = [partial(read_labels, file, label_set) for file in files]
+    return Found(tuple(Source(*row) for row in zip(files, names, read, strict=True)))
 
 
 def _fail(error: UserError) -> Scene:

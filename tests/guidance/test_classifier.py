@@ -164,5 +164,5 @@ def test_what_is_no_classifier_is_refused(name: str, tmp_path: Path, tiny_model:
 def test_a_model_without_one_says_so() -> None:
     one = torch.ones(1, dtype=torch.float64)
     model = GaussianMixture(torch.zeros(1, 1, 4, 4, dtype=torch.float64), one, one)
-    with pytest.raises(UserError, match="no classifier 'embedded' of an analytic model"):
+    with pytest.raises(UserError, match="cannot guide this model"):
         model.classifier("embedded")

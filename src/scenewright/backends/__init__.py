@@ -1,14 +1,13 @@
 """Backbones by name: `load` turns a preset, a folder, a hub id, a file or a pipeline into a Model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from scenewright.denoiser import Model
 from scenewright.errors import UserError
-
-if TYPE_CHECKING:
-    from scenewright.backends.pipelines import PipelineModel
+from scenewright.transfer.folder import read_config, reads_labels
 
 PRESETS = {"embedded": Path(__file__).parent.parent / "models" / "embedded"}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -16,9 +15,10 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 def load(
     source: Any = "embedded", dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
-) -> "PipelineModel":
-    """Open a model: a preset name, a diffusers folder, a hub id ("owner/name"), a single .safetensors file of a family
-    that diffusers can tell, or a text-to-image pipeline you built. docs/backbones.md lists the families.
+) -> Model:
+    """Open a model: a preset name, a diffusers folder, the folder of a model that reads label maps, a hub id
+    ("owner/name"), a single .safetensors file of a family that diffusers can tell, or a text-to-image pipeline you
+    built. docs/backbones.md lists the families.
 
     Folders and files are read as safetensors only and loaded as `dtype` (default float32) on `device` (default: the
     GPU if there is one). A pipeline keeps its dtype, device, LoRA and offloading unless told otherwise; its network
@@ -26,6 +26,8 @@ def load(
     UserError for anything that is not such a model, and for pickled weights.
     """
     from scenewright.backends.folder import open_file, open_folder, wrapped
+    from scenewright.backends.label_maps import OasisModel
+    from scenewright.backends.semantic import SemanticModel
 
     if not isinstance(source, str | Path):
         return wrapped(source, None if dtype is None else _dtype(dtype), device)
@@ -42,6 +44,9 @@ def load(
         raise UserError(
             f"there is no model '{name}'; give a folder, a hub id (owner/name) or one of {', '.join(PRESETS)}."
         )
+    if (path := Path(where)).is_dir() and reads_labels(path):
+        kinds = {"oasis": OasisModel, "semantic": SemanticModel}
+        return kinds[read_config(path)["kind"]].open(path, name)
     return open_folder(where, name, _dtype(dtype), device)
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scenewright.attention import Layer
 from scenewright.backends.seeded import drawn
-from scenewright.denoiser import Classifier, Condition, Prediction, Text
+from scenewright.backends.unable import Unable
+from scenewright.denoiser import Condition, Prediction, Text
 from scenewright.errors import UserError
 from scenewright.scene import Scene
 from scenewright.schedule import Level, Schedule, VPSchedule
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianMixture:
+class GaussianMixture(Unable):
     """Data distribution sum_i w_i N(mean_i, deviation_i^2 I); a caption such as "0 2" keeps only those components, ""
     keeps all.
 
@@ -97,17 +98,9 @@ class GaussianMixture:
         grey = ((latents[:, 0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return grey[..., None].expand(*grey.shape, 3).cpu().numpy()
 
-    def spatial(self, weights: str, x: Tensor, level: Level, condition: Condition) -> Prediction:
-        """There is none: raises UserError."""
-        raise UserError("an analytic model has no SpaText network; use another method.")
-
     def pixels(self, latents: Tensor) -> Tensor:
         """The first channel as grey, (N, 3, h, w)."""
         return latents[:, :1].expand(-1, 3, -1, -1)
-
-    def classifier(self, source: str) -> "Classifier":
-        """There is none: raises UserError."""
-        raise UserError(f"there is no classifier '{source}' of an analytic model; use another method.")
 
     def encode_image(self, images: np.ndarray) -> Tensor:
         """Mean of the colour channels, uint8 -> [-1, 1], the same in every latent channel."""

@@ -175,6 +175,10 @@ class UNetModel(PipelineModel):
             **self._controls(x, time, condition, added),
             return_dict=False,
         )[0].to(x.dtype)
+        return self.answer(out, x, level)
+
+    def answer(self, out: Tensor, x: Tensor, level: Level) -> Prediction:
+        """What the U-Net's output for x at `level` says of the picture and the noise."""
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
         if kind == "v_prediction":
             return Prediction(level.alpha * x - level.sigma * out, level.alpha * out + level.sigma * x)

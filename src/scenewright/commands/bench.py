@@ -221,6 +221,9 @@ def gallery(
     return 0
 
 
+app.command("scenewright.commands.bench_transfer:app", name="transfer")
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a comma list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -3,6 +3,7 @@
 import json as json_module
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ SHOWN = 8  # findings, failures and words printed before "and N more"
 def generate(
     *scenes: Path,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    guidance: str = "zest",
+    guidance: str = "",
     steps: int = 30,
     seed: int = 0,
     count: int = 1,
@@ -33,6 +34,7 @@ def generate(
     eta: float = 0.0,
     batch: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
+    labels: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Draw every scene with every seed: NAME_SEED.png with its record inside, and NAME_SEED.json beside it.
 
@@ -42,7 +44,8 @@ def generate(
         scenes: Scene files, or folders of them.
         out: The folder for pictures and summary.json.
         guidance: Method, or several joined by commas: none, paint, multidiffusion, zest, zest+paint, dense,
-            attend, boxdiff, layout-guidance, refocus; on GLIGEN models also gligen, boxdiff+gligen, refocus+gligen.
+            attend, boxdiff, layout-guidance, refocus, classifier, spatext, spatext-multi; on GLIGEN models also gligen,
+            boxdiff+gligen, refocus+gligen. Default: zest; none for models that read label maps.
         steps: Denoising steps per picture.
         seed: Seed of the first picture of each scene.
         count: Pictures per scene, with the seeds that follow.
@@ -53,15 +56,21 @@ def generate(
         eta: Noise added by ddim at each step: 0 none, 1 ancestral.
         batch: Draw all seeds of a scene together: quicker, needs more memory.
         json: Print the summary as JSON.
+        labels: The scenes are label pictures of the classes of a model that reads label maps (`scenewright transfer`).
     """
     from scenewright.api import Settings, opened
-    from scenewright.runs import Run, entries
+    from scenewright.runs import Run, entries, label_entries
 
     if not scenes:
         raise UserError("no scene given; name scene files or folders")
-    settings = Settings(guidance, steps, seed, count, negative, solver, eta, batch, assignments(set_))
-    found = entries(scenes)
+    settings = Settings(guidance or "zest", steps, seed, count, negative, solver, eta, batch, assignments(set_))
     loaded, source = opened(model)
+    own = getattr(loaded, "label_set", None)
+    if own is not None and not guidance:
+        settings = replace(settings, guidance="none")
+    if labels and own is None:
+        raise UserError(f"{model} reads no label pictures; leave --labels out, or name a model that does")
+    found = label_entries(scenes, own) if labels and own is not None else entries(scenes)
     with progress("drawing", len(found.sources) * count) as told:
         summary = Run(loaded, source, settings, out, told).draw_all(found)
     if json:

@@ -66,12 +66,23 @@ def described(folder: Path) -> dict[str, Any]:
         figures = json_module.loads((folder / FIGURES).read_text(encoding="utf-8"))
     return {
         "name": folder.name,
-        "kind": "text to image" if family else "judge",
+        "kind": "text to image" if family else kind_of(folder),
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "sha256": weights_digest(folder),
         "guidance": methods(family) if family else [],
         "figures": figures,
     }
+
+
+def kind_of(folder: Path) -> str:
+    """What a model that is no pipeline is, by its config.json."""
+    try:
+        config = json_module.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "judge"
+    if config.get("kind") in ("oasis", "semantic"):
+        return "label map to image"
+    return "features" if config.get("model_type") == "resnet" else "judge"
 
 
 def methods(family: str) -> list[str]:

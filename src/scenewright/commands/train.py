@@ -1,7 +1,6 @@
 """`scenewright train`: rebuild an embedded model from its recipe, resumably."""
 
 import sys
-import typing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +11,11 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
-Name = Literal["autoencoder", "embedded", "segmenter", "clip", "classifier", "spatext", "all"]
+Name = Literal[
+    "autoencoder", "embedded", "segmenter", "clip", "classifier", "spatext",
+    "oasis", "semantic", "features", "second-judge", "all",
+]  # fmt: skip
+BASE = ("autoencoder", "embedded", "segmenter", "clip", "classifier")  # what "all" trains
 
 
 @app.default
@@ -53,7 +56,7 @@ def train(
             done[part] = share
 
         shop = recipes.Workshop(folder, scenes, minutes or None, steps or None, start, compiled, say)
-        for part in typing.get_args(Name)[:-1] if name == "all" else (name,):
+        for part in BASE if name == "all" else (name,):
             _one(shop, part, target, package_only)
     print(target, file=sys.stderr)
     return 0
@@ -62,6 +65,9 @@ def train(
 def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop, imported late
     from scenewright.training import recipes, spatext_recipe
 
+    if part in ("oasis", "semantic", "features", "second-judge"):
+        _for_transfer(shop, part, target / part, package_only)
+        return
     if not package_only:
         if part == "autoencoder":
             recipes.train_autoencoder(shop)
@@ -77,3 +83,22 @@ def _one(shop, part: str, target: Path, package_only: bool) -> None:  # noqa: AN
         spatext_recipe.package(shop, target / "spatext")
     elif part != "autoencoder":
         recipes.package_judge(shop, part, target / part)
+
+
+def _for_transfer(shop, part: str, folder: Path, package_only: bool) -> None:  # noqa: ANN001 - a Workshop
+    """The models of transfer, which "all" leaves out: they take hours of their own."""
+    from scenewright.training import features, semantic, sources
+
+    if shop.start:
+        raise UserError(f"--start does not go with {part}; its run resumes its own checkpoint.")
+    if part == "oasis":
+        sources.package_oasis(shop, folder, None if package_only else sources.train_oasis(shop))
+        return
+    train, package = {
+        "semantic": (semantic.train_semantic, semantic.package_semantic),
+        "features": (features.train_features, features.package_features),
+        "second-judge": (sources.train_second_judge, sources.package_second_judge),
+    }[part]
+    if not package_only:
+        train(shop)
+    package(shop, folder)

@@ -23,6 +23,14 @@ _WHAT = {
     "classifier guidance; a transformers Segformer.",
     "spatext": "What SpaText adds to the embedded model: the text tower of a CLIP of segments, the prior from text to "
     "image embedding, and the first layer and encoder of the U-Net, trained to see a map of segment embeddings.",
+    "oasis": "Class map to a 128x128 picture of the reference world: an OASIS generator and its segmenting "
+    "discriminator, the source of class-affinity transfer.",
+    "semantic": "Class map to a 128x128 picture of the reference world by diffusion: an encoder of maps in the place "
+    "of the embedded model's text encoder, after PITI. Its base is the embedded model.",
+    "features": "Dense features of pictures, learned without labels (VICReg on cells of overlapping crops); a "
+    "transformers ResNet of stride 8 that takes pixels in [-1, 1].",
+    "second-judge": "Judge: picture to the classes of the world's second label set (whose scenes it learned from, in "
+    "place of those below); a transformers Segformer.",
     "clip": "Judge: pictures and captions of the reference world in one space; a transformers CLIP.",
 }
 

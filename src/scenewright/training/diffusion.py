@@ -82,7 +82,12 @@ def build_unet() -> UNet2DConditionModel:
 def quick_attention(model: "TextToLatent") -> None:
     """Plain attention, which can be watched and whose backward is fast on CPUs."""
     model.text.set_attn_implementation("eager")
-    model.unet.set_attn_processor(PlainAttention())  # type: ignore[arg-type]
+    plain_attention(model.unet)
+
+
+def plain_attention(unet: UNet2DConditionModel) -> None:
+    """The same for a U-Net alone."""
+    unet.set_attn_processor(PlainAttention())  # type: ignore[arg-type]
 
 
 class TextToLatent(nn.Module):

@@ -2,6 +2,7 @@
 that guides and never judges: another Segformer, half as wide.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -21,16 +22,18 @@ CLASSIFIER = Recipe(steps=5000, batch=16, rate=1.5e-3, decay=0.6, ema=0.998, see
 CLIP = Recipe(steps=3500, batch=64, rate=8e-4, decay=0.6, ema=0.998)
 
 
-def build_segmenter() -> SegformerForSemanticSegmentation:
-    return _segformer([1, 1, 2, 2], [32, 64, 128, 192], 128)
+def build_segmenter(classes: Sequence[str] = CLASSES) -> SegformerForSemanticSegmentation:
+    return _segformer([1, 1, 2, 2], [32, 64, 128, 192], 128, classes)
 
 
 def build_classifier() -> SegformerForSemanticSegmentation:
-    return _segformer([1, 1, 1, 1], [16, 32, 64, 128], 64)
+    return _segformer([1, 1, 1, 1], [16, 32, 64, 128], 64, CLASSES)
 
 
-def _segformer(depths: list[int], widths: list[int], decoder: int) -> SegformerForSemanticSegmentation:
-    names = dict(enumerate(CLASSES))
+def _segformer(
+    depths: list[int], widths: list[int], decoder: int, classes: Sequence[str]
+) -> SegformerForSemanticSegmentation:
+    names = dict(enumerate(classes))
     config = SegformerConfig(
         num_encoder_blocks=4,
         depths=depths,
