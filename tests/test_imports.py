@@ -23,6 +23,7 @@ LAYERS = {
     "world": 1,
     "datasets": 1,
     "metrics": 1,
+    "maps": 1,
     "denoiser": 2,
     "attention": 2,
     "schedule": 2,
