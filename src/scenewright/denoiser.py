@@ -32,6 +32,23 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Parent:
+    """A map that rows are drawn under: `latents` (N, C, h, w) at `level`, clean or still being drawn itself.
+
+    `picture` (N, 3, H, W) in [-1, 1] is the map in pixels, known only when it is clean.
+    """
+
+    latents: Tensor
+    level: Level
+    picture: Tensor | None = None
+
+    def rows(self, index: Sequence[int]) -> "Parent":
+        """Some rows, in the order of `index`."""
+        chosen = list(index)
+        return Parent(self.latents[chosen], self.level, None if self.picture is None else self.picture[chosen])
+
+
+@dataclass(frozen=True, eq=False)
 class Condition:
     """N scenes encoded for one model, one row per picture. Segments are padded to K per row; padding is not `present`.
 
@@ -39,7 +56,8 @@ class Condition:
     where a token belongs to a segment's phrase; `masks` (N, K, H, W) in [0, 1]; `strengths` and `present` (N, K);
     `noise` (N, C, h, w) is the noise the run began with. `pictures` tells which picture of the batch each row draws.
     `prompts` is the text really encoded and `appended` the phrases added to the caption because it did not contain
-    them. `cache` is shared by all conditions made from one encoding.
+    them. `parents` are the maps a factor is drawn under, by name; they stay when the text is taken away. `cache` is
+    shared by all conditions made from one encoding.
     """
 
     model: "Model"
@@ -56,6 +74,7 @@ class Condition:
     seeds: tuple[int, ...] = (0,)
     noise: Tensor | None = None
     taps: Taps | None = None
+    parents: Mapping[str, Parent] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -69,12 +88,18 @@ class Condition:
         """The same condition, knowing the noise its run starts from and the seed of each row."""
         return replace(self, noise=noise, seeds=tuple(seeds), pictures=tuple(range(len(self))))
 
+    def under(self, parents: Mapping[str, Parent]) -> "Condition":
+        """The same condition under these maps, a row each."""
+        return replace(self, parents=parents)
+
     def rows(self, index: Sequence[int]) -> "Condition":
         """Some rows, in the order of `index`; a row may be repeated."""
         chosen = list(index)
         tensors = {name: getattr(self, name)[chosen] for name in _TENSORS}
         tuples = {name: tuple(getattr(self, name)[i] for i in chosen) for name in _TUPLES}
-        return replace(self, **tensors, **tuples, noise=None if self.noise is None else self.noise[chosen])
+        parents = {name: parent.rows(chosen) for name, parent in self.parents.items()}
+        noise = None if self.noise is None else self.noise[chosen]
+        return replace(self, **tensors, **tuples, parents=parents, noise=noise)
 
     def prompted(self, text: Tensor, prompts: Sequence[str]) -> "Condition":
         """The same rows with other text states (N, T, D) and no segments."""
@@ -143,7 +168,9 @@ _TUPLES = ("texts", "prompts", "appended", "pictures", "seeds")
 
 
 def concatenate(conditions: Sequence[Condition]) -> Condition:
-    """Stack conditions of one model row by row; masks must have one size. The first one's taps and cache are kept."""
+    """Stack conditions of one model row by row; masks must have one size and maps one level. The first one's taps and
+    cache are kept.
+    """
     most = max(condition.present.shape[1] for condition in conditions)
 
     def stack(name: str) -> Tensor:
@@ -156,7 +183,14 @@ def concatenate(conditions: Sequence[Condition]) -> Condition:
         **{name: stack(name) for name in _TENSORS},
         **{name: sum((getattr(condition, name) for condition in conditions), ()) for name in _TUPLES},
         noise=torch.cat(noises) if len(noises) == len(conditions) else None,
+        parents={name: _stacked([c.parents[name] for c in conditions]) for name in conditions[0].parents},
     )
+
+
+def _stacked(parents: Sequence[Parent]) -> Parent:
+    pictures = [parent.picture for parent in parents if parent.picture is not None]
+    whole = torch.cat(pictures) if len(pictures) == len(parents) else None
+    return Parent(torch.cat([parent.latents for parent in parents]), parents[0].level, whole)
 
 
 def _padded(value: Tensor, length: int) -> Tensor:

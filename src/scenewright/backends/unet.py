@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -29,15 +29,24 @@ _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _CHUNK = 8  # pictures decoded at once: the decoder's memory is the largest of all
 
 
+class Control(Protocol):
+    """Networks beside a U-Net that read its condition's parents."""
+
+    def __call__(self, unet: Any, x: Tensor, level: Level, condition: Condition) -> dict[str, Any]:
+        """Keyword arguments to add to the U-Net's call."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class UNetModel:
     """A pipeline seen through the one contract. The loop's latents are float32 (float64 for a float64 pipeline)
-    whatever the weights are.
+    whatever the weights are. `control` makes it a factor: P(variable | caption, maps).
     """
 
     pipeline: Any
     name: str = "pipeline"
     folder: Path | None = None
+    control: Control | None = None
 
     @classmethod
     def wrap(
@@ -186,6 +195,7 @@ class UNetModel:
             encoder_hidden_states=condition.text,
             cross_attention_kwargs={"taps": condition.taps} if condition.taps else None,
             return_dict=False,
+            **(self.control(unet, x, level, condition) if self.control else {}),
         )[0].to(x.dtype)
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
         if kind == "v_prediction":
