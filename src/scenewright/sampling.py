@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ from scenewright.errors import UserError
 from scenewright.scene import Scene
 from scenewright.schedule import Level
 
-__all__ = ["SOLVERS", "Ddim", "DpmSolver", "Draws", "During", "Euler", "guided", "sample"]
+__all__ = ["SOLVERS", "Chain", "Ddim", "DpmSolver", "Draws", "During", "Euler", "guided", "sample"]
 
 Callback = Callable[[Level, Tensor, Prediction], None]
 
@@ -102,6 +101,10 @@ class DpmSolver:
         eps = p.eps + level.alpha / level.sigma * (p.x0 - x0)  # so that alpha x0 + sigma eps is still x
         return following.alpha * x0 + following.sigma * eps
 
+    def keep(self, rows: list[int]) -> None:
+        """Forget the other rows."""
+        self._before = self._before and (self._before[0], self._before[1][rows])
+
 
 SOLVERS: dict[str, Callable[[float], Step]] = {
     "ddim": Ddim,
@@ -118,10 +121,9 @@ def guided(denoise: Denoise, guidance: Sequence[Guidance]) -> Denoise:
 class Reading:
     """Innermost guidance that reads each segment's attention at every step and changes nothing."""
 
-    def __init__(self, layers: tuple[Layer, ...], latent: tuple[int, int]) -> None:
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        self.layers = layers
         self.names = tuple(layer.name for layer in layers)
-        self.grids = tuple(layer.grid(latent) for layer in layers)
-        self.size = max(self.grids)
         self.maps: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
@@ -129,18 +131,86 @@ class Reading:
             return denoise(x, level, condition)
         taps = (condition.taps or Taps()).also(record=frozenset(self.names))
         prediction = denoise(x, level, condition.tapped(taps))
+        grids = self.grids(_latent(x))
         with torch.no_grad():
-            maps = segment_maps(taps, self.names, condition.groups, self.grids, self.size).cpu()
+            maps = segment_maps(taps, self.names, condition.groups, grids, max(grids)).cpu()
         for row in condition.present.any(1).nonzero().flatten().tolist():
             self.maps[level.index, condition.pictures[row]] = maps[row]
         return prediction
 
-    def array(self, steps: int, pictures: int, segments: int) -> np.ndarray:
-        """float16 (steps, pictures, segments, rows, columns)."""
-        out = np.zeros((steps, pictures, segments, *self.size), np.float16)
+    def grids(self, latent: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each layer's attention for latents of this size."""
+        return tuple(layer.grid(latent) for layer in self.layers)
+
+    def array(self, latent: tuple[int, int], steps: int, present: Tensor) -> np.ndarray:
+        """float16 (steps, pictures, segments, rows, columns); `present` (pictures, segments)."""
+        out = np.zeros((steps, *present.shape, *max(self.grids(latent))), np.float16)
         for (step, picture), maps in self.maps.items():
             out[step, picture, : len(maps)] = maps.numpy()
         return out
+
+
+class Chain:
+    """One run of one model, a step at a time: `sample` takes it to the end, a factor graph interleaves several.
+
+    `x` (N, C, h, w) is at `level`; `condition` may be replaced between steps by one of the same rows. Arguments are
+    those of `sample`; `noises` seed each row's noise where that is not to be its seed.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        scenes: Scene | Sequence[Scene],
+        guidance: Sequence[Guidance] = (),
+        steps: int = 30,
+        seeds: Sequence[int] = (0,),
+        solver: str = "ddim",
+        eta: float = 0.0,
+        *,
+        negative: str = "",
+        size: tuple[int, int] | None = None,
+        zipped: bool = False,
+        noises: Sequence[int] | None = None,
+    ) -> None:
+        self._step = _step(solver, eta)
+        self.model, self.size = model, size
+        self.rows, condition = _batch(model, scenes, seeds, negative, size, zipped)
+        own = [seed for _, seed in self.rows] if noises is None else noises
+        self._generators = [torch.Generator("cpu").manual_seed(seed) for seed in own]
+        self.x = model.noise(self._generators, size)
+        self.condition = condition.begun(self.x, [seed for _, seed in self.rows])
+        self._denoise = guided(model.denoise, guidance)
+        self.levels = model.schedule.levels(steps, solver)
+        self.level = self.levels[0]
+
+    @property
+    def done(self) -> bool:
+        """Whether the last level has been reached."""
+        return self.level.index == self.level.count
+
+    def advance(self) -> Prediction:
+        """Move x to the next level; returns the prediction that it moved by."""
+        following = self.levels[self.level.index + 1]
+        prediction = self._denoise(self.x, self.level, self.condition)
+        self.x = self._step(prediction, self.level, following, lambda: self.model.noise(self._generators, self.size))
+        if prediction.nudge is not None:
+            self.x = self.x + prediction.nudge
+        self.level = following
+        return prediction
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows only, as if the others had never been drawn."""
+        chosen = list(rows)
+        self.x, self.condition = self.x[chosen], self.condition.rows(chosen)
+        self.rows, self._generators = [self.rows[i] for i in chosen], [self._generators[i] for i in chosen]
+        if isinstance(self._step, DpmSolver):
+            self._step.keep(chosen)
+
+    def checked(self) -> Tensor:
+        """x at the end of the run; raises UserError when the numbers overflowed."""
+        if not torch.isfinite(self.x).all():
+            raise UserError("the numbers overflowed while drawing; use float32 or a weaker guidance.")
+        return self.x
 
 
 @torch.no_grad()
@@ -166,32 +236,27 @@ def sample(
     to read (see `attention.select`). `progress(done, steps)` and `callback(level, x, prediction)` are called at every
     step. Raises UserError for values that cannot work, and when the numbers overflow.
     """
-    step = _step(solver, eta)
-    rows, condition = _batch(model, scenes, seeds, negative, size, zipped)
-    generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in rows]
-    x = model.noise(generators, size)
-    condition = condition.begun(x, [seed for _, seed in rows])
-    reading = Reading(select(model.layers, record_attention), _latent(x)) if record_attention else None
-    denoise = guided(model.denoise, [*([reading] if reading else []), *guidance])
-    for level, following in pairwise(model.schedule.levels(steps, solver)):
-        prediction = denoise(x, level, condition)
+    reading = Reading(select(model.layers, record_attention)) if record_attention else None
+    inner = [reading] if reading else []
+    chain = Chain(
+        model, scenes, [*inner, *guidance], steps, seeds, solver, eta, negative=negative, size=size, zipped=zipped
+    )
+    while not chain.done:
+        level, x = chain.level, chain.x
+        prediction = chain.advance()
         if callback is not None:
             callback(level, x, prediction)
-        x = step(prediction, level, following, lambda: model.noise(generators, size))
-        if prediction.nudge is not None:
-            x = x + prediction.nudge
         if progress is not None:
-            progress(following.index, steps)
-    if not torch.isfinite(x).all():
-        raise UserError("the numbers overflowed while drawing; use float32 or a weaker guidance.")
+            progress(chain.level.index, steps)
+    condition = chain.condition
     return Draws(
-        images=model.decode(x),
-        latents=x,
-        scenes=tuple(scene for scene, _ in rows),
+        images=model.decode(chain.checked()),
+        latents=chain.x,
+        scenes=tuple(scene for scene, _ in chain.rows),
         seeds=condition.seeds,
         prompts=condition.prompts,
         appended=condition.appended,
-        attention=reading.array(steps, len(condition), condition.present.shape[1]) if reading else None,
+        attention=reading.array(_latent(chain.x), steps, condition.present) if reading else None,
     )
 
 

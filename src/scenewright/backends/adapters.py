@@ -7,7 +7,6 @@ that draws a map, or that heeds one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -130,14 +129,3 @@ def _fitting(latents: Tensor, x: Tensor, name: str) -> Tensor:
             "another autoencoder; draw with mode 'ancestral', which goes through pictures."
         )
     return latents if latents.shape == x.shape else F.interpolate(latents, x.shape[-2:], mode="bilinear")
-
-
-def read_adapter(folder: Path) -> TimeAdapter:
-    """An adapter from its folder, in float32; raises UserError when it is missing, pickled or damaged."""
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise UserError(f"'{folder}' is no adapter; give a folder with config.json and safetensors weights.")
-    try:
-        return TimeAdapter.from_pretrained(folder, use_safetensors=True).float().eval()
-    except Exception as error:  # the library below has its own kinds, none of them useful to the user
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"adapter '{folder}' cannot be read ({reason}); copy its folder again.") from error

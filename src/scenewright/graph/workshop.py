@@ -40,9 +40,7 @@ class Commission:
         if PICTURE in self.maps or self.variable in self.maps or len(set(self.maps)) < len(self.maps):
             raise UserError(f"a factor's parents are other maps, each once; {self.variable} cannot have {self.maps}.")
         if self.variable == PICTURE and not self.maps:
-            raise UserError(
-                "the picture of a caption alone needs no training; give --parents, such as segmentation."
-            )
+            raise UserError("the picture of a caption alone needs no training; give --parents, such as segmentation.")
         if self.distil < 0:
             raise UserError(f"distil is {self.distil}; give 0 (off) or more.")
 
