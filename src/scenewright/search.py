@@ -38,8 +38,8 @@ def noun_chunks(caption: str) -> tuple[str, ...]:
     "a picture of a red car and two dogs under a clear sky" -> ("red car", "dogs", "clear sky"). Words of other kinds
     than the rules know stay in a chunk, so check the result against a vocabulary, as `objects_of` does.
     """
-    parts = (_ARTICLES.sub("", " ".join(part.split())) for part in _SPLIT.split(caption))
-    return tuple(part for part in parts if part and part.lower() not in _PICTURES)
+    parts = (_ARTICLES.sub("", part.strip() + " ").strip() for part in _SPLIT.split(caption))
+    return tuple(" ".join(part.split()) for part in parts if part and part.lower() not in _PICTURES)
 
 
 def objects_of(said: str | Scene | Iterable[str], everything: bool = False) -> tuple[str, ...]:

@@ -50,7 +50,8 @@ def world_latents(
 ) -> MapLatents:
     """Latents of the cached scenes' maps; those that are not in `folder` yet are made. `said` hears what is done."""
     words = cache.words(list(shards))
-    classes = cache.column(list(shards), "classes", 4)
+    side = cache.column(list(shards[:1]), "classes").shape[1]
+    classes = cache.column(list(shards), "classes", side // 32)
     digest = model.identity()["sha256"][:12]
     z = {}
     for variable in variables:
