@@ -7,7 +7,7 @@ that draws a map, or that heeds one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,14 @@ from torch import Tensor, nn
 from scenewright.denoiser import Condition
 from scenewright.errors import UserError
 from scenewright.schedule import Level
+
+
+class Control(Protocol):
+    """Networks beside a U-Net that read its condition's parents."""
+
+    def __call__(self, unet: Any, x: Tensor, level: Level, condition: Condition) -> dict[str, Any]:
+        """Keyword arguments to add to the U-Net's call."""
+        ...
 
 
 class TimeAdapter(ModelMixin, ConfigMixin):

@@ -14,8 +14,8 @@ from diffusers.models.adapter import T2IAdapter
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor
 
-from scenewright.backends.adapters import Adapters, TimeAdapter
-from scenewright.backends.unet import Control, UNetModel
+from scenewright.backends.adapters import Adapters, Control, TimeAdapter
+from scenewright.backends.unet import UNetModel
 from scenewright.denoiser import Condition, Parent
 from scenewright.errors import UserError
 from scenewright.schedule import Level

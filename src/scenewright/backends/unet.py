@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,19 +22,12 @@ from scenewright.scene import Scene, Segment
 from scenewright.schedule import Level, VPSchedule
 
 if TYPE_CHECKING:
+    from scenewright.backends.adapters import Control
     from scenewright.lint import ModelFacts
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _CHUNK = 8  # pictures decoded at once: the decoder's memory is the largest of all
-
-
-class Control(Protocol):
-    """Networks beside a U-Net that read its condition's parents."""
-
-    def __call__(self, unet: Any, x: Tensor, level: Level, condition: Condition) -> dict[str, Any]:
-        """Keyword arguments to add to the U-Net's call."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +39,7 @@ class UNetModel:
     pipeline: Any
     name: str = "pipeline"
     folder: Path | None = None
-    control: Control | None = None
+    control: "Control | None" = None
 
     @classmethod
     def wrap(
