@@ -243,4 +243,4 @@ def tiny_world(small, tmp_path_factory):
     model = SimpleNamespace(
         pipeline=small, encode_image=encode, identity=lambda: {"name": "tiny", "sha256": "0" * 64, "dtype": "float32"}
     )
-    return Bench(folder, shards, steps=2), model
+    return Bench(folder, shards, steps=2, precision="no"), model

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from safetensors.torch import load_file
 
@@ -12,12 +13,11 @@ from scenewright.backends.unet import UNetModel
 from scenewright.errors import UserError
 from scenewright.files import write_atomically
 from scenewright.graph.data import world_latents
+from scenewright.graph.library import DESCRIPTION
 from scenewright.graph.training import DISTIL, RECIPE, FactorLoss, Nets
 from scenewright.graph.variables import CAPTION, PICTURE, codec_of
 from scenewright.training.fit import fit, progress_of
 from scenewright.training.recipes import Say, fresh
-
-DESCRIPTION = "factor.json"
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,16 @@ class Commission:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where factors are made: caches and checkpoints under `folder`, `shards` of the world's cache."""
+    """Where factors are made: caches and checkpoints under `folder`, `shards` of the world's cache; `precision` as in
+    `fit`.
+    """
 
     folder: Path
     shards: Sequence[Path]
     minutes: float | None = None
     steps: int | None = None
     say: Say = lambda name, step, steps, seconds: None
+    precision: Literal["no", "bf16", "fp16"] = "bf16"
 
     def checkpoints(self, factor: Commission) -> Path:
         return self.folder / "train" / f"factor-{factor.name}"
@@ -75,7 +78,7 @@ def train_factor(bench: Bench, factor: Commission, model: UNetModel | None = Non
     nets = Nets(model.pipeline.unet, factor.variable, factor.maps, factor.widths)
     loss = FactorLoss(nets, model.pipeline, data, factor.variable, factor.maps, factor.distil)
     report = lambda progress, means: bench.say(factor.name, progress.step, recipe.steps, means["v"])  # noqa: E731
-    fit(nets, loss, recipe, bench.checkpoints(factor), bench.minutes, report)
+    fit(nets, loss, recipe, bench.checkpoints(factor), bench.minutes, report, bench.precision)
 
 
 def package_factor(bench: Bench, factor: Commission, folder: Path, model: UNetModel | None = None) -> None:
