@@ -15,7 +15,7 @@ import torch
 from scenewright.denoiser import Prediction
 from scenewright.errors import UserError
 from scenewright.graph.factor import Factor
-from scenewright.graph.sampling import Variable, begin
+from scenewright.graph.sampling import Variable, begin, decoded
 from scenewright.maps import Segmentation
 from scenewright.metrics.objects import SMALLEST_FOUND
 from scenewright.scene import Scene
@@ -150,18 +150,11 @@ def search(
     chain, alive, prediction = begin(factor, [caption] * len(seeds), seeds), list(range(len(seeds))), None
     while not chain.done:
         if dropping and prediction and len(alive) > 1 and chain.level.progress >= dropping.after:
-            kept = dropping.survivors([score(m) for m in _maps(factor, prediction.x0)])
+            kept = dropping.survivors([score(values) for values in decoded(factor, prediction.x0).maps or ()])
             chain.keep(kept)
             alive, dropping = [alive[i] for i in kept], None
         prediction: Prediction | None = chain.advance()
-    latents = chain.checked()
-    pictures = factor.model.decode(latents)
-    drawn = Variable(pictures, latents, tuple(factor.codec.decode(picture) for picture in pictures))
+    drawn = decoded(factor, chain.checked())
     best = best_of(drawn.maps or (), score)
     found = dict(zip(alive, best.scores, strict=True))
     return Best(best.row, best.scores, tuple(found.get(i, float("nan")) for i in range(len(seeds)))), drawn
-
-
-def _maps(factor: Factor, latents: torch.Tensor) -> list[Any]:
-    assert factor.codec is not None
-    return [factor.codec.decode(picture) for picture in factor.model.decode(latents)]

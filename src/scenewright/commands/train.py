@@ -11,6 +11,7 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
+Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 Name = Literal["autoencoder", "embedded", "segmenter", "clip", "all"]
 
 
@@ -62,12 +63,12 @@ def train(
 def factor(
     variable: str,
     *,
-    parents: tuple[str, ...] = (),
+    parents: Several = (),
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     scenes: int = 9500,
     steps: int = 0,
     minutes: float = 0.0,
-    widths: tuple[int, ...] = (),
+    widths: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (),
     distil: float = 0.1,
     package_only: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scenewright.denoiser import Model
-from scenewright.graph.variables import PICTURE, codec_of, map_of, mirrored
-from scenewright.maps import to_bytes
+from scenewright.graph.variables import PICTURE, both, rendered
 from scenewright.training.diffusion import object_weight
-from scenewright.world import cache, render
+from scenewright.world import cache
 
 _PART = 500  # scenes encoded at a time
 
@@ -85,23 +84,9 @@ def _pictures(variable: str, shards: Sequence[Path], words: Sequence[dict]) -> I
     cached = {PICTURE: "image", "segmentation": "classes"}.get(variable)
     for shard in shards if cached else ():
         values = cache.column([shard], str(cached))
-        yield np.concatenate([_both(variable, value) for value in values])
+        yield np.concatenate([both(variable, value) for value in values])
     if not cached:
         jobs = [(variable, scene["seed"]) for scene in words]
         with get_context("spawn").Pool(os.cpu_count()) as pool:
             for start in range(0, len(jobs), _PART):
-                yield np.concatenate(pool.map(_rendered, jobs[start : start + _PART], chunksize=25))
-
-
-def _rendered(job: tuple[str, int]) -> np.ndarray:
-    variable, seed = job
-    return _both(variable, map_of(render(seed, shaded=False), variable))
-
-
-def _both(variable: str, values: object) -> np.ndarray:
-    """(2, H, W, 3) uint8: the map's picture, and that of the mirrored map."""
-    if variable == PICTURE:
-        return np.stack([values, np.asarray(values)[:, ::-1]])  # type: ignore[list-item]
-    codec = codec_of(variable)
-    assert codec is not None
-    return np.stack([to_bytes(codec.encode(each)) for each in (values, mirrored(variable, values))])
+                yield np.concatenate(pool.map(rendered, jobs[start : start + _PART], chunksize=25))

@@ -116,6 +116,14 @@ class FactorGraph:
         """The codec of a drawn or observed variable."""
         return self.observed[variable] if variable in self.observed else self[variable].codec
 
+    def descendants(self, variables: Collection[str]) -> tuple[str, ...]:
+        """What is drawn under any of the variables, directly or not, in order."""
+        found = set(variables)
+        for factor in self.order:
+            if found & set(factor.parents):
+                found.add(factor.variable)
+        return tuple(factor.variable for factor in self.order if factor.variable in found - set(variables))
+
     def needed(self, given: Collection[str], wanted: Sequence[str] = ()) -> tuple[Factor, ...]:
         """The factors that must run, in order, to draw `wanted` (default: all variables) when some are given.
 

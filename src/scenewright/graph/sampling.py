@@ -86,6 +86,7 @@ class _Run:
         self.graph, self.seeds, self.factors, self._progress = graph, seeds, factors, progress
         self.given = {name: _each(name, value, len(seeds)) for name, value in given.items()}
         self.chains: dict[str, Chain] = {}
+        self._finished: dict[str, Variable] = {}
 
     def chain(self, factor: Factor) -> Chain:
         """The chain of a factor, begun with its own noise and the maps that are given."""
@@ -109,11 +110,10 @@ class _Run:
         }
 
     def finished(self, factor: Factor) -> Variable:
-        """A variable whose chain is done."""
-        chain = self.chains[factor.variable]
-        pictures = factor.model.decode(chain.checked())
-        maps = None if factor.codec is None else tuple(factor.codec.decode(picture) for picture in pictures)
-        return Variable(pictures, chain.x, maps)
+        """A variable whose chain is done; decoded once."""
+        if factor.variable not in self._finished:
+            self._finished[factor.variable] = decoded(factor, self.chains[factor.variable].checked())
+        return self._finished[factor.variable]
 
 
 def _ancestral(run: _Run) -> None:
@@ -140,11 +140,20 @@ def _joint(run: _Run) -> None:
                 run.advance(factor, given[factor.variable] | ahead)
 
 
+def decoded(factor: Factor, latents: Tensor) -> Variable:
+    """A factor's latents as pictures, and as maps if it has a codec."""
+    pictures = factor.model.decode(latents)
+    maps = None if factor.codec is None else tuple(factor.codec.decode(picture) for picture in pictures)
+    return Variable(pictures, latents, maps)
+
+
 def begin(factor: Factor, captions: Sequence[str | Scene], seeds: Sequence[int]) -> Chain:
     """The chain of a factor, a row per seed; no captions are empty ones. Its maps are still to be given."""
+    alone = len({id(caption) for caption in captions}) < 2  # one caption for all rows is encoded once
+    scenes = [_said(factor, caption) for caption in (captions or [""])[: 1 if alone else None]]
     return Chain(
         factor.model,
-        [_said(factor, caption) for caption in captions or [""] * len(seeds)],
+        scenes,
         factor.guidance,
         factor.steps,
         seeds,
@@ -152,7 +161,7 @@ def begin(factor: Factor, captions: Sequence[str | Scene], seeds: Sequence[int])
         factor.eta,
         negative=factor.negative,
         size=factor.size,
-        zipped=True,
+        zipped=not alone,
         noises=[own_seed(seed, factor.variable) for seed in seeds],
     )
 

@@ -68,7 +68,9 @@ class Bench:
 
 
 def train_factor(bench: Bench, factor: Commission, model: UNetModel | None = None) -> None:
-    """Train the adapters of a factor beside the embedded model, or beside `model`; a checkpoint is resumed."""
+    """Train the adapters of a factor beside the embedded model, or beside `model`, whose attention becomes plain;
+    a checkpoint is resumed.
+    """
     model = model or _embedded()
     recipe = replace(RECIPE, steps=bench.steps) if bench.steps else RECIPE
     note = lambda text: bench.say(text, 0, recipe.steps, 0.0)  # noqa: E731
