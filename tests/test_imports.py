@@ -27,6 +27,7 @@ LAYERS = {
     "denoiser": 2,
     "attention": 2,
     "schedule": 2,
+    "solvers": 2,
     "sampling": 3,
     "guidance": 3,
     "backends": 3,

@@ -97,8 +97,9 @@ def package_factor(bench: Bench, factor: Commission, folder: Path, model: UNetMo
         "variable": factor.variable,
         "parents": [CAPTION, *factor.maps],
         "backbone": dict(model.identity()),
-        "progress": asdict(progress_of(path)),
+        "commission": asdict(factor),
         "recipe": asdict(RECIPE),
+        "progress": asdict(progress_of(path)),
         "scenes": 500 * len(bench.shards),
     }
     with fresh(folder) as new:
