@@ -13,12 +13,14 @@ from scenewright.backends.unet import UNetModel
 from scenewright.display import png_bytes
 from scenewright.errors import UserError
 from scenewright.files import write_atomically
+from scenewright.fitting import fitted
 from scenewright.graph.factor import CAPTION
 from scenewright.graph.library import open_graph
 from scenewright.graph.sampling import Progress, Variable, draw
 from scenewright.graph.variables import PICTURE, codec_of
 from scenewright.guidance import build, parameters
 from scenewright.maps import Segmentation, to_bytes
+from scenewright.metrics.objects import SMALLEST_FOUND
 from scenewright.sampling import sample
 from scenewright.scene import Scene, Segment
 from scenewright.search import Best, Dropping, Recall, noun_chunks, objects_of, search
@@ -82,13 +84,14 @@ def compose(
 def placed(scene: Scene, model: UNetModel, seed: int, steps: int) -> np.ndarray:
     """The picture by the frozen model itself, guided by ZestGuide to the map's regions."""
     guidance = build("zest", **parameters("zest", model.name))
-    return sample(model, scene, guidance, steps, [seed]).images[0]
+    return sample(model, fitted(scene, model.facts())[0], guidance, steps, [seed]).images[0]
 
 
 def scene_of(caption: str, codec: Segmentation, labels: np.ndarray) -> Scene:
-    """A label map as a scene: one segment per label, called as the caption calls it where it does."""
+    """A label map as a scene: one segment per label, called as the caption calls it where it does; specks left out."""
     said = {name: chunk for chunk in reversed(noun_chunks(caption)) if (name := class_of(chunk))}
-    names = {label: codec.labels[label] for label in np.unique(labels).tolist() if label}
+    areas = np.bincount(labels.ravel()) / labels.size
+    names = {label: codec.labels[label] for label in np.flatnonzero(areas >= SMALLEST_FOUND).tolist() if label}
     segments = [
         Segment(labels == label, said.get(name, name), stuff=name not in KINDS) for label, name in names.items()
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers.models.adapter import T2IAdapter
 from diffusers.models.controlnets.controlnet import ControlNetModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from scenewright.backends.adapters import Adapters, Control, TimeAdapter
 from scenewright.backends.unet import UNetModel
@@ -95,7 +95,8 @@ def controlled(
         _check_fit(model.pipeline.unet, name, net)
     for net in (*nets.values(), own):
         if net is not None:
-            net.requires_grad_(False).eval().to(model.device, model.pipeline.unet.dtype)
+            # torch's own `to`: that of diffusers warns about nothing as soon as it is given a dtype.
+            nn.Module.to(net.requires_grad_(False).eval(), model.device, model.pipeline.unet.dtype)
     strengths = strengths or {}
     ours = {name: net for name, net in nets.items() if isinstance(net, TimeAdapter)}
     found: list[Control] = [Adapters(own, ours, strengths)] if own is not None or ours else []
