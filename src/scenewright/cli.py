@@ -11,6 +11,7 @@ from scenewright.errors import UserError
 
 COMMANDS = {
     "generate": "Draw scenes into a folder; run it again to resume.",
+    "compose": "Draw maps of a caption, keep the best, draw its picture.",
     "lint": "Say what will go wrong with scenes before drawing them.",
     "show": "Draw a layout, or a picture with its layout, with a legend.",
     "replay": "Draw a picture again from its record and say whether it matches.",

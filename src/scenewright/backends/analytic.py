@@ -24,11 +24,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Regression:
+    """How a mean depends on P parents, cell by cell: sum_p slope_p * parent_p.
+
+    Parents, by name, are jointly normal in each cell, with `mean` (P,) and `covariance` (P, P): what is needed to read
+    them through their own noise.
+    """
+
+    slopes: Mapping[str, float]
+    mean: Tensor
+    covariance: Tensor
+
+    def __call__(self, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Mean (N, C, h, w) and variance (scalar) of the sum, given the condition's parents at their levels.
+
+        A parent p_t = alpha p + sigma eps is an observation p_t / alpha of p with variance (sigma / alpha)^2; a parent
+        that is absent tells nothing.
+        """
+        slopes = torch.tensor(list(self.slopes.values()), dtype=self.mean.dtype)
+        given = [i for i, name in enumerate(self.slopes) if name in condition.parents]
+        parents = [condition.parents[list(self.slopes)[i]] for i in given]
+        noise = torch.tensor([parent.level.ratio**2 for parent in parents], dtype=self.mean.dtype)
+        cross = self.covariance[:, given]
+        gain = torch.linalg.solve(self.covariance[given][:, given] + noise.diag(), cross.T).T
+        left = slopes @ (self.covariance - gain @ cross.T) @ slopes
+        total = slopes @ self.mean
+        for weight, mean, parent in zip(slopes @ gain, self.mean[given], parents, strict=True):
+            total = total + weight * (parent.latents / max(parent.level.alpha, 1e-4) - mean)
+        return total, left
+
+
+@dataclass(frozen=True, eq=False)
 class GaussianMixture(Unable):
     """Data distribution sum_i w_i N(mean_i, deviation_i^2 I); a caption such as "0 2" keeps only those components, ""
     keeps all.
 
-    `means` (M, C, h, w), `deviations` and `weights` (M,). Latent cells are pixels. There is no attention to read.
+    `means` (M, C, h, w), `deviations` and `weights` (M,). Latent cells are pixels. There is no attention to read. With
+    a `regression` every mean is moved by the parents, which makes it a linear-Gaussian factor.
     """
 
     means: Tensor
@@ -40,6 +72,7 @@ class GaussianMixture(Unable):
         )
     )
     layers: tuple[Layer, ...] = ()
+    regression: Regression | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,12 +118,14 @@ class GaussianMixture(Unable):
 
     def denoise(self, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """Exact posterior mean E[x0 | x] and the eps that belongs to it."""
-        gap = x[:, None] - level.alpha * self.means
-        spread = (level.alpha * self.deviations) ** 2 + level.sigma**2
+        moved, unsure = self.regression(condition) if self.regression else (torch.zeros_like(x), 0.0)
+        means, variances = self.means + moved.expand_as(x)[:, None], self.deviations**2 + unsure
+        gap = x[:, None] - level.alpha * means
+        spread = level.alpha**2 * variances + level.sigma**2
         likelihood = -0.5 * gap.flatten(2).square().sum(-1) / spread - 0.5 * gap[0, 0].numel() * spread.log()
         share = (condition.text[:, 0] + likelihood).softmax(-1)[..., None, None, None]
-        gain = (level.alpha * self.deviations**2 / spread)[:, None, None, None]
-        x0 = (share * (self.means + gain * gap)).sum(1)
+        gain = (level.alpha * variances / spread)[:, None, None, None]
+        x0 = (share * (means + gain * gap)).sum(1)
         return Prediction(x0, (x - level.alpha * x0) / level.sigma)
 
     def decode(self, latents: Tensor) -> np.ndarray:

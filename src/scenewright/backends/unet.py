@@ -23,13 +23,14 @@ from scenewright.scene import Scene
 from scenewright.schedule import Level, VPSchedule
 
 if TYPE_CHECKING:
+    from scenewright.backends.adapters import Control
     from scenewright.lint import ModelFacts
 
 _PARTS = {"down_blocks": "encoder", "mid_block": "mid", "up_blocks": "decoder"}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
-class Control(NamedTuple):
+class Hint(NamedTuple):
     """What a ControlNet is shown: a picture uint8 (H, W, 3), and how much it counts."""
 
     picture: np.ndarray
@@ -38,12 +39,14 @@ class Control(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class UNetModel(PipelineModel):
-    """A U-Net pipeline seen through the one contract. `control` is needed where the pipeline has a ControlNet, `seen`
-    (empty and shown: (1, pictures, D) each) where it has an IP-Adapter.
+    """A U-Net pipeline seen through the one contract. `hint` is needed where the pipeline has a ControlNet, `seen`
+    (empty and shown: (1, pictures, D) each) where it has an IP-Adapter. `control` makes it a factor: P(variable |
+    caption, maps).
     """
 
-    control: Control | None = None
+    hint: Hint | None = None
     seen: tuple[Tensor, Tensor] | None = None
+    control: "Control | None" = None
 
     @classmethod
     def wrap(
@@ -87,7 +90,7 @@ class UNetModel(PipelineModel):
         """
         if not hasattr(self.pipeline, "controlnet"):
             raise UserError("this pipeline has no ControlNet to show a picture to; build one that has.")
-        return replace(self, control=Control(picture, scale))
+        return replace(self, hint=Hint(picture, scale))
 
     @torch.no_grad()
     def shown(self, picture: Any) -> "UNetModel":
@@ -173,6 +176,7 @@ class UNetModel(PipelineModel):
             cross_attention_kwargs=told or None,
             added_cond_kwargs=added,
             **self._controls(x, time, condition, added),
+            **(self.control(unet, x, level, condition) if self.control else {}),
             return_dict=False,
         )[0].to(x.dtype)
         return self.answer(out, x, level)
@@ -201,25 +205,25 @@ class UNetModel(PipelineModel):
         """What a ControlNet adds to the U-Net's residuals (Zhang et al., ICCV 2023, arXiv 2302.05543)."""
         if not hasattr(self.pipeline, "controlnet"):
             return {}
-        control = self.control
-        if control is None:
+        shown = self.hint
+        if shown is None:
             raise UserError(
                 "this pipeline has a ControlNet, which needs a picture; draw with model.controlled(picture)."
             )
         height, width = (side * self.pipeline.vae_scale_factor for side in x.shape[-2:])
 
         def prepare() -> Tensor:
-            pixels = Image.fromarray(control.picture)
+            pixels = Image.fromarray(shown.picture)
             return self.pipeline.control_image_processor.preprocess(pixels, height=height, width=width)
 
-        hint = condition.once(("control", id(control), height, width), condition.text, prepare)
+        hint = condition.once(("control", id(shown), height, width), condition.text, prepare)
         network = self.pipeline.controlnet
         down, mid = network(
             x.to(network.dtype),
             time,
             encoder_hidden_states=condition.text,
             controlnet_cond=hint.to(x.device, network.dtype).expand(len(x), -1, -1, -1),
-            conditioning_scale=control.scale,
+            conditioning_scale=shown.scale,
             added_cond_kwargs=added,
             return_dict=False,
         )
@@ -236,8 +240,8 @@ class UNetModel(PipelineModel):
     def identity(self) -> Mapping[str, str]:
         """As for every pipeline, and what the ControlNet and the IP-Adapter are shown."""
         identity = dict(super().identity())
-        if self.control is not None:
-            identity["control"] = f"{_digest(self.control.picture)} x {self.control.scale:g}"
+        if self.hint is not None:
+            identity["control"] = f"{_digest(self.hint.picture)} x {self.hint.scale:g}"
         if self.seen is not None:
             identity["shown"] = _digest(self.seen[1].float().cpu().numpy())
         return identity

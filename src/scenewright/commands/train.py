@@ -11,6 +11,7 @@ from scenewright.commands.world import cache_folder
 from scenewright.errors import UserError
 
 app = App(name="train", help="Rebuild an embedded model from its recipe.")
+Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 Name = Literal[
     "autoencoder", "embedded", "segmenter", "clip", "classifier", "spatext",
     "oasis", "semantic", "features", "second-judge", "all",
@@ -58,6 +59,47 @@ def train(
         shop = recipes.Workshop(folder, scenes, minutes or None, steps or None, start, compiled, say)
         for part in BASE if name == "all" else (name,):
             _one(shop, part, target, package_only)
+    print(target, file=sys.stderr)
+    return 0
+
+
+@app.command
+def factor(
+    variable: str,
+    *,
+    parents: Several = (),
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    scenes: int = 9500,
+    steps: int = 0,
+    minutes: float = 0.0,
+    widths: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (),
+    distil: float = 0.1,
+    package_only: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train the factor P(VARIABLE | caption, parents) of a factor graph: small adapters beside the embedded model.
+
+    VARIABLE and parents are segmentation, depth, normals, sketch, pose or (VARIABLE alone) image. Latents of the maps
+    are computed once and kept in the cache folder with the checkpoints; the same command resumes after a kill.
+    """
+    if not 500 <= scenes <= 1_000_000:
+        raise UserError(f"{scenes} scenes do not suit training; give 500 to 1000000.")
+    if steps < 0 or not 0 <= minutes < 1e6:
+        raise UserError("--steps and --minutes cannot be negative; leave them out for the whole recipe.")
+    from scenewright.graph.workshop import Bench, Commission, package_factor, train_factor
+    from scenewright.world import cache
+
+    wanted = Commission(variable, parents, widths, distil)
+    folder = cache_folder()
+    with progress("training", 100) as advance:
+
+        def say(part: str, step: int, of: int, loss: float) -> None:
+            advance(f"{part} step {step} of {of}, loss {loss:.4f}", 0)
+
+        bench = Bench(folder, cache.build(range(scenes), folder / "world"), minutes or None, steps or None, say)
+        if not package_only:
+            train_factor(bench, wanted)
+        target = (out or folder / "models" / "factors") / wanted.name
+        package_factor(bench, wanted, target)
     print(target, file=sys.stderr)
     return 0
 

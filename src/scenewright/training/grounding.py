@@ -15,18 +15,29 @@ MOST = 8  # phrases of a scene: five objects, ground, mountain, backdrop
 
 
 class PlainAttention:
-    """Attention with explicit probabilities; cross-attention appends its head average to `seen`, if a list is given.
+    """Attention with explicit probabilities; cross-attention appends its head average to `seen`, if a list is given,
+    and self-attention to `own`.
 
     Plain, not fused, because on CPUs its backward is the faster of the two at 256 tokens.
     """
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, seen=None):  # noqa: ANN001, ANN204 - the convention of diffusers
+    def __call__(  # noqa: ANN204 - the convention of diffusers
+        self,
+        attn,  # noqa: ANN001
+        hidden_states,  # noqa: ANN001
+        encoder_hidden_states=None,  # noqa: ANN001
+        attention_mask=None,  # noqa: ANN001
+        temb=None,  # noqa: ANN001
+        seen=None,  # noqa: ANN001
+        own=None,  # noqa: ANN001
+    ):
         states = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = attn.to_q(hidden_states), attn.to_k(states), attn.to_v(states)
         query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
         shares = (attn.scale * (query @ key.transpose(-1, -2))).softmax(-1)
-        if seen is not None and encoder_hidden_states is not None:
-            seen.append(shares.mean(1))
+        kept = own if encoder_hidden_states is None else seen
+        if kept is not None:
+            kept.append(shares.mean(1))
         mixed = (shares.to(value.dtype) @ value).transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](mixed))
 

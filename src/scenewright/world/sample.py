@@ -45,10 +45,11 @@ class Sample:
         )
 
 
-def render(seed: int, size: int = 128, count: int | None = None, unseen: bool = False) -> Sample:
+def render(seed: int, size: int = 128, count: int | None = None, unseen: bool = False, shaded: bool = True) -> Sample:
     """The scene of `seed` at `size` pixels square; same seed, same bytes.
 
-    `count` fixes the number of objects tried (1 to 5), `unseen` makes the first a held-out colour-object pair.
+    `count` fixes the number of objects tried (1 to 5), `unseen` makes the first a held-out colour-object pair. Without
+    `shaded` the picture stays black, which is quicker where the maps alone are wanted.
     """
     scene = compose(seed, count, unseen)
     while True:
@@ -67,7 +68,7 @@ def render(seed: int, size: int = 128, count: int | None = None, unseen: bool = 
     said = tuple(phrases(scene))
     return Sample(
         seed,
-        picture(tracer, hits, sharp),
+        picture(tracer, hits, sharp) if shaded else np.zeros((*grid, 3), np.uint8),
         tracer.class_of(hits).reshape(grid),
         instances,
         depth.astype(np.float32),
