@@ -19,7 +19,7 @@ from scenewright.schedule import Level
 
 LEVEL = Level(0.6, 0.8, 500, 3, 10)
 FULL = np.ones((32, 32), np.float32)
-PLAIN = [name for name in METHODS if "gligen" not in name]  # the others are tested on a model that takes them
+PLAIN = [name for name in METHODS if "gligen" not in name and "spatext" not in name]  # these have weights of their own
 
 
 def latents(model: UNetModel, scene: Scene, *guidance: object, steps: int = 4, **keywords: object) -> Tensor:

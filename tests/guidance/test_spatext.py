@@ -70,7 +70,7 @@ def folder(model: UNetModel, tmp_path: Path) -> Path:
 
 def test_a_widened_network_answers_as_before(model: UNetModel) -> None:
     wide, x = widened(model.pipeline.unet, SIZE), torch.randn(2, 4, 8, 8)
-    text = model.prompts(["a red car", "grass"])
+    text = model.prompts(["a red car", "grass"]).states
     before = model.pipeline.unet(x, torch.tensor(300), encoder_hidden_states=text, return_dict=False)[0]
     after = wide(
         torch.cat([x, torch.randn(2, SIZE, 8, 8)], 1), torch.tensor(300), encoder_hidden_states=text, return_dict=False

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from scenewright.denoiser import Condition, Denoise, Prediction
 from scenewright.errors import UserError
+from scenewright.families import refuse
 from scenewright.guidance.gradient import check_range, interleave
 from scenewright.schedule import Level
 
@@ -26,11 +27,10 @@ class Gligen:
         check_range("fraction", self.fraction, 0, 1)
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
-        if "gligen" not in condition.model.facts().guidance:
-            raise UserError(
-                "this model was not trained to take boxes, so the method gligen does not work on it; "
-                "use a GLIGEN pipeline or another method."
-            )
+        facts = condition.model.facts()
+        refuse("gligen", facts.refused)
+        if "gligen" not in facts.guidance:
+            raise UserError("this model was not trained to take boxes; use a GLIGEN pipeline or another method.")
         withs, others = condition.parts
         # diffusers rounds the number of grounded steps down.
         if not withs.numbers or level.index >= int(self.fraction * level.count):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from scenewright.denoiser import Condition, Denoise, Prediction, Text, concatenate
+from scenewright.families import refuse
 from scenewright.guidance.gradient import check_range
 from scenewright.schedule import Level
 
@@ -20,6 +21,8 @@ class SpaText:
     weights: str = "embedded"
 
     def __call__(self, denoise: Denoise, x: Tensor, level: Level, condition: Condition) -> Prediction:
+        if self.weights == "embedded":  # other weights may belong to any model
+            refuse("spatext", condition.model.facts().refused)
         return condition.model.spatial(self.weights, x, level, condition)
 
 
