@@ -227,8 +227,8 @@ def _digest(array: np.ndarray) -> str:
 def _processor(key: str, stock: Any) -> AttendProcessor | AdaptedProcessor:
     """Our processor around the stock one; a pipeline that is wrapped twice keeps a single layer of ours."""
     inner = stock.stock if isinstance(stock, AttendProcessor | AdaptedProcessor) else stock
-    kind = AdaptedProcessor if isinstance(inner, torch.nn.Module) else AttendProcessor
-    return kind(key.removesuffix(".processor"), inner)
+    name = key.removesuffix(".processor")
+    return AdaptedProcessor(name, inner) if isinstance(inner, torch.nn.Module) else AttendProcessor(name, inner)
 
 
 def _layers_in(block: torch.nn.Module, name: str, halvings: int, native: int) -> list[Layer]:
