@@ -4,6 +4,7 @@
 # pyright: reportPrivateImportUsage=false, reportArgumentType=false
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,12 +123,12 @@ def test_trained_betas_are_used() -> None:
 @pytest.mark.parametrize("trained_last", [True, False])
 @pytest.mark.parametrize("extra", [{}, {"shift": 3.0}, {"use_dynamic_shifting": True, "max_shift": 1.1}])
 def test_flow_levels_are_those_of_flow_match_euler(steps: int, trained_last: bool, extra: dict) -> None:
-    theirs = FlowMatchEulerDiscreteScheduler(**extra)
+    theirs: Any = FlowMatchEulerDiscreteScheduler(**extra)
     latent = (96, 40)
     # mu is the line between 256 and 4096 tokens of 2 x 2 cells, as the pipelines draw it
     mu = 0.5 + (96 * 40 / 4 - 256) * (1.1 - 0.5) / (4096 - 256)
     sigmas = None if trained_last else np.linspace(1, 1 / steps, steps)
-    theirs.set_timesteps(steps, sigmas=sigmas, mu=mu)  # pyright: ignore[reportArgumentType]
+    theirs.set_timesteps(steps, sigmas=sigmas, mu=mu)
     ours = FlowSchedule.from_scheduler_config(theirs.config, (64, 64), 2, trained_last).levels(steps, latent=latent)
     np.testing.assert_allclose([level.sigma for level in ours], theirs.sigmas.tolist(), atol=1e-7)
     np.testing.assert_allclose([level.timestep for level in ours[:-1]], theirs.timesteps.tolist(), rtol=2e-7)

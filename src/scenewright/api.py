@@ -156,7 +156,7 @@ def opened(model: "str | Path | Model | Any") -> tuple[Model, str]:
         loaded = load(name)
     except UserError as error:
         raise UserError(f"{str(error).rstrip('.')}{meant(name, PRESETS)}") from error
-    return loaded, str(Path(name).resolve()) if name not in PRESETS and Path(name).is_dir() else name
+    return loaded, str(Path(name).resolve()) if name not in PRESETS and Path(name).exists() else name
 
 
 def plan(model: Model, source: str, scene: Scene, settings: Settings) -> list[list[Record]]:

@@ -75,7 +75,7 @@ FAMILIES: dict[str, Family] = {
         _UNTRAINED,
         strengths={"zest.eta": 0.09, "zest.decay": "linear", "cfg.scale": 5.0},
     ),
-    # Around the block of 24 whose attention Seg4Diff finds to segment best (Kim et al. 2025, arXiv 2509.18096).
+    # After Seg4Diff (Kim et al. 2025, arXiv 2509.18096): one block segments best, in the first half; not measured here.
     "sd3": Family(
         "Stable Diffusion 3 and 3.5",
         ("StableDiffusion3Pipeline",),
@@ -84,7 +84,7 @@ FAMILIES: dict[str, Family] = {
         Layout("double", 0.25, 0.5),
         {"cfg.scale": 7.0},
     ),
-    # The later double-stream blocks, as in ConceptAttention (Helbling et al. 2025, arXiv 2502.04320). Guidance is
+    # The later double-stream blocks, after ConceptAttention (Helbling et al. 2025, arXiv 2502.04320). Guidance is
     # distilled into these models: no second half.
     "flux": Family(
         "Flux.1",

@@ -100,7 +100,7 @@ class AdaptedProcessor(torch.nn.Module):
 
 
 class _Watch(TorchFunctionMode):
-    """Records and edits the image-to-text part of the first attention over all of the joint tokens."""
+    """Records and edits the image-to-text part of the first attention over as many keys as `places` says."""
 
     def __init__(self, name: str, taps: Taps, places: Places) -> None:
         super().__init__()

@@ -138,6 +138,12 @@ def test_attention_beside_an_adapter_is_read_as_without_it() -> None:
         torch.testing.assert_close(read[0], read[1], atol=1e-5, rtol=1e-4)
 
 
+def test_transformers_take_neither() -> None:
+    for ask in (load(tiny("sd3")).controlled, load(tiny("flux")).shown):
+        with pytest.raises(UserError, match="supported on Stable Diffusion 1.x, 2.x and XL"):
+            ask(picture())
+
+
 def test_every_method_goes_with_an_adapter() -> None:
     model = load(adapted(tiny("unet"))).shown(Image.fromarray(picture()))
     for method in ("zest+paint", "multidiffusion", "dense"):

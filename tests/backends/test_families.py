@@ -235,10 +235,11 @@ def test_half_precision_draws(family: str) -> None:
     assert model.identity()["dtype"] == "bfloat16"
 
 
-def test_a_pipeline_without_a_part_is_refused() -> None:
-    pipeline = tiny("sdxl")
-    pipeline.text_encoder = None
-    with pytest.raises(UserError, match="this StableDiffusionXLPipeline has no text_encoder"):
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2"])
+def test_a_pipeline_without_a_part_is_refused(part: str) -> None:
+    pipeline = tiny("flux")
+    setattr(pipeline, part, None)
+    with pytest.raises(UserError, match=f"this FluxPipeline has no {part};"):
         load(pipeline)
 
 

@@ -18,6 +18,7 @@ from scenewright.families import FAMILIES, family_of
 
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 _NEEDED = ("vae", "tokenizer", "text_encoder", "scheduler")
+_SECOND = ("tokenizer_2", "text_encoder_2")  # of pipelines that have a place for them
 # Keys by which diffusers, too, tells the family of a single file.
 _MARKS = {
     "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": "sdxl",
@@ -42,6 +43,7 @@ def wrapped(
     if family is None:
         raise UserError(f"{kind} is not supported; give a {_listed()} or its folder.")
     missing = [part for part in _NEEDED if getattr(pipeline, part, None) is None]
+    missing += [part for part in _SECOND if getattr(pipeline, part, "") is None]
     if missing:
         raise UserError(f"this {kind} has no {missing[0]}; load it with one.")
     shape = UNetModel if hasattr(pipeline, "unet") else TransformerModel

@@ -68,6 +68,14 @@ class PipelineModel(ABC):
     def denoise(self, x: Tensor, level: Level, condition: Condition) -> Prediction:
         """One call of the network."""
 
+    def controlled(self, picture: np.ndarray, scale: float = 1.0) -> "PipelineModel":
+        """The same model whose ControlNet is shown `picture`; raises UserError where that is not supported."""
+        raise UserError("a ControlNet is supported on Stable Diffusion 1.x, 2.x and XL; take one of these.")
+
+    def shown(self, picture: Any) -> "PipelineModel":
+        """The same model whose IP-Adapter sees `picture`; raises UserError where that is not supported."""
+        raise UserError("an IP-Adapter is supported on Stable Diffusion 1.x, 2.x and XL; take one of these.")
+
     @property
     def size(self) -> tuple[int, int]:
         """Native picture height and width in pixels."""
