@@ -69,7 +69,8 @@ def test_training_stops_and_goes_on(tmp_path: Path, source: Path, data: list[str
     assert run(command) == 0
     assert not (out / "training").exists()
     assert load_source(out).names == ("unlabelled", "street", "sky", "car")
-    assert Image.open(out / "drawn.png").height > 16
+    with Image.open(out / "drawn.png") as drawn:
+        assert drawn.height > 16
 
 
 def test_bad_words_are_refused_before_any_work(tmp_path: Path, source: Path, data: list[str], capsys) -> None:

@@ -58,6 +58,11 @@ class _Run:
     optimisers: dict[str, torch.optim.Optimizer]
     generator: nn.Module
     discriminator: nn.Module
+    precision: Literal["no", "bf16"]
+
+    def autocast(self) -> torch.autocast:
+        """Ours, not the accelerator's: its precision is that of the whole process, whoever set it first."""
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def draw(self, step: int) -> Draw:
         """This process's part of a step's randomness; the first one's is that of a run alone."""
@@ -82,7 +87,7 @@ def fit_pair(
     best. A checkpoint in `folder` is resumed. Raises FloatingPointError as soon as a loss is not finite, UserError if
     the checkpoint is of another model.
     """
-    run = _started(pair, recipe, Accelerator(mixed_precision=precision))
+    run = _started(pair, recipe, Accelerator(), precision)
     average = Average(pair.generator, recipe.ema)
     progress = resume(folder, pair, average, run.optimisers) or Progress()
     clock, meter = Clock(progress.seconds), []
@@ -114,7 +119,9 @@ def fit_pair(
     return progress
 
 
-def _started(pair: Oasis, recipe: AdversarialRecipe, accelerator: Accelerator) -> _Run:
+def _started(
+    pair: Oasis, recipe: AdversarialRecipe, accelerator: Accelerator, precision: Literal["no", "bf16"]
+) -> _Run:
     pair.to(accelerator.device).train()
     learned = [p for p in pair.generator.parameters() if p.requires_grad]
     critic = list(pair.discriminator.parameters())
@@ -129,12 +136,12 @@ def _started(pair: Oasis, recipe: AdversarialRecipe, accelerator: Accelerator) -
         # Spectral norms go the same way in every process; broadcasting them amid a step would break its gradient.
         wrapped = [DistributedDataParallel(net, broadcast_buffers=False) for net in (generator, discriminator)]
         generator, discriminator = wrapped
-    return _Run(pair, recipe, accelerator, optimisers, generator, discriminator)
+    return _Run(pair, recipe, accelerator, optimisers, generator, discriminator, precision)
 
 
 def _step(run: _Run, batches: Batches, step: int) -> dict[str, float]:
     """One step of the generator, then one of the discriminator on the same pictures; returns the losses."""
-    pair, recipe, accelerator = run.pair, run.recipe, run.accelerator
+    pair, recipe = run.pair, run.recipe
     drawn = run.draw(step)
     real, labels = batches(drawn)
     if step < recipe.coarse * recipe.steps:
@@ -144,13 +151,13 @@ def _step(run: _Run, batches: Batches, step: int) -> dict[str, float]:
             group["lr"] = rate * recipe.rate_at(step) / recipe.rate
     z = torch.randn(len(labels), pair.config.noise, generator=drawn.noise).to(drawn.device)
     pair.discriminator.requires_grad_(False)
-    with accelerator.autocast():
+    with run.autocast():
         fake = run.generator(one_hot(labels, pair.config.classes), z)
         losses = {"generator": real_loss(pair.discriminator(fake), labels)}
     _descend(run, "generator", losses["generator"], step)
     pair.discriminator.requires_grad_(True)
     fake, masks = fake.detach().to(real), mix_masks(labels, drawn.noise)
-    with accelerator.autocast():
+    with run.autocast():
         # One call for all three: several calls before one backward pass confuse distributed training.
         seen = run.discriminator(torch.cat([real, fake, mixed(masks, real, fake)]))
         of_real, of_fake, of_mixed = seen.float().chunk(3)
