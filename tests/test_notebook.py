@@ -91,7 +91,6 @@ def test_the_exercises_have_answers(committed):
     assert len(answers(committed)) >= 4
 
 
-@pytest.mark.xfail(strict=True, reason="outputs from section 6 on await a full run, `make lesson`; then drop this mark")
 def test_every_cell_that_shows_something_has_its_output(committed):
     for cell in committed.cells:
         if cell.cell_type == "code" and re.search(r"^(show|strip|print|plotted)\(", cell.source, re.MULTILINE):
