@@ -93,7 +93,7 @@ def scene_of(caption: str, codec: Segmentation, labels: np.ndarray) -> Scene:
     areas = np.bincount(labels.ravel()) / labels.size
     names = {label: codec.labels[label] for label in np.flatnonzero(areas >= SMALLEST_FOUND).tolist() if label}
     segments = [
-        Segment(labels == label, said.get(name, name), stuff=name not in KINDS) for label, name in names.items()
+        Segment(labels == label, said.get(name) or name, stuff=name not in KINDS) for label, name in names.items()
     ]
     segments.sort(key=lambda segment: (not segment.stuff, -segment.area))
     return Scene(caption, tuple(segments), labels.shape)

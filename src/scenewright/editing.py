@@ -26,7 +26,7 @@ def region_of(labels: np.ndarray, label: int, at: tuple[float, float] | None = N
 
     Raises UserError when the map does not show the label, or not there.
     """
-    pieces, count = ndimage.label(labels == label)
+    pieces, count = ndimage.label(labels == label)  # pyright: ignore[reportGeneralTypeIssues] - scipy's stubs
     if not count:
         raise UserError(f"the map shows no label {label}; it has {', '.join(map(str, np.unique(labels)))}")
     if at is None:
@@ -43,7 +43,7 @@ def delete(values: np.ndarray, region: np.ndarray) -> np.ndarray:
     region = _checked(values, region)
     if region.all():
         raise UserError("the region is the whole map, so nothing is left to fill it with; choose a smaller one")
-    rows, columns = ndimage.distance_transform_edt(region, return_distances=False, return_indices=True)
+    rows, columns = ndimage.distance_transform_edt(region, return_distances=False, return_indices=True)  # pyright: ignore[reportGeneralTypeIssues] - scipy's stubs
     return values[rows, columns]
 
 

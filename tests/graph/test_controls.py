@@ -2,6 +2,7 @@
 
 # diffusers exports lazily and types its constructors loosely.
 # pyright: reportPrivateImportUsage=false, reportArgumentType=false, reportCallIssue=false
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false
 
 import json
 from typing import Any

@@ -96,11 +96,13 @@ def controlled(
     for net in (*nets.values(), own):
         if net is not None:
             # torch's own `to`: that of diffusers warns about nothing as soon as it is given a dtype.
-            nn.Module.to(net.requires_grad_(False).eval(), model.device, model.pipeline.unet.dtype)
+            frozen: Any = net.requires_grad_(False).eval()
+            nn.Module.to(frozen, model.device, model.pipeline.unet.dtype)
     strengths = strengths or {}
     ours = {name: net for name, net in nets.items() if isinstance(net, TimeAdapter)}
     found: list[Control] = [Adapters(own, ours, strengths)] if own is not None or ours else []
-    for kind, control in ((ControlNetModel, ControlNets), (T2IAdapter, StockAdapters)):
+    stock: Any = ((ControlNetModel, ControlNets), (T2IAdapter, StockAdapters))
+    for kind, control in stock:
         if some := {name: net for name, net in nets.items() if isinstance(net, kind)}:
             found.append(control(some, strengths))
     return replace(model, control=found[0] if len(found) == 1 else Together(found))

@@ -68,7 +68,7 @@ class Pose:
         known = np.concatenate([_COLOURS, [_LIMB], [(0, 0, 0)]])
         index, worst = nearest(pixels, known)
         index = np.where(worst < 64, index, len(JOINTS))  # what is neither is at least part of a drawing
-        blobs, count = ndimage.label(index != len(known) - 1, np.ones((3, 3)))
+        blobs, count = ndimage.label(index != len(known) - 1, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues] - scipy's stubs
         people = [_joints(np.where(blobs == blob, index, -1)) for blob in range(1, count + 1)]
         return sorted(filter(None, people), key=lambda person: min(x for x, _ in person.values()))
 
@@ -81,7 +81,7 @@ def _joints(index: np.ndarray) -> dict[str, tuple[float, float]]:
     """Centre of the largest dot of each joint's colour, in the pixel frame in which a pixel's centre is at .5."""
     found = {}
     for number, joint in enumerate(JOINTS):
-        dots, count = ndimage.label(index == number, np.ones((3, 3)))
+        dots, count = ndimage.label(index == number, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues] - scipy's stubs
         if count:
             rows, columns = np.nonzero(dots == 1 + np.bincount(dots.ravel())[1:].argmax())
             found[joint] = (float(columns.mean()) + 0.5, float(rows.mean()) + 0.5)
