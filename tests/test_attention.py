@@ -115,7 +115,7 @@ def test_the_graph_ends_after_the_last_layer_read(tiny_model: UNetModel, scene: 
 
 
 def test_self_attention_has_no_keys_of_extra_words(tiny_model: UNetModel, scene: Scene) -> None:
-    taps = Taps(record=every(tiny_model), extra=tiny_model.prompts(["a tree"]))
+    taps = Taps(record=every(tiny_model), extra=tiny_model.prompts(["a tree"]).states)
     called(tiny_model, scene, taps)
     layer = tiny_model.layers[0]
     assert taps.logits(layer.name).shape == (1, 2, 64, 48)

@@ -14,12 +14,14 @@ from tiny import stock_latents, tiny
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from conftest import SIDE, two_segments
+from scenewright import backends
 from scenewright.attention import Taps
-from scenewright.backends import load
 from scenewright.errors import UserError
 from scenewright.guidance import ClassifierFree, build
 from scenewright.sampling import sample
 from scenewright.schedule import Level
+
+load: Any = backends.load  # each kind of model has more than the protocol
 
 # diffusers turns tensors into arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -11,14 +11,15 @@ import torch
 from tiny import BUILDERS, CLIP_TOKENS, stock_latents, tiny
 
 from conftest import SIDE, scheduler, two_segments
-from scenewright import api
-from scenewright.backends import load
+from scenewright import api, backends
 from scenewright.backends.mmdit import TransformerModel
 from scenewright.backends.pipelines import PipelineModel
 from scenewright.errors import UserError
 from scenewright.guidance import ClassifierFree, build
 from scenewright.sampling import sample
 from scenewright.scene import Scene, Segment
+
+load: Any = backends.load  # each kind of model has more than the protocol
 
 NEW = [family for family in BUILDERS if family != "unet"]
 JOINT = ["sd3", "flux", "auraflow"]

@@ -10,8 +10,8 @@ from tiny import BUILDERS, model, tiny
 from torch import Tensor
 
 from conftest import two_segments
+from scenewright import backends
 from scenewright.attention import Taps
-from scenewright.backends import load
 from scenewright.denoiser import Condition, Prediction
 from scenewright.errors import UserError
 from scenewright.families import FAMILIES
@@ -21,6 +21,8 @@ from scenewright.joint import JointProcessor
 from scenewright.sampling import During, sample
 from scenewright.scene import Scene, Segment
 from scenewright.schedule import Level
+
+load: Any = backends.load  # each kind of model has more than the protocol
 
 JOINT = ["sd3", "flux", "auraflow"]
 NEW = ["sdxl", *JOINT]

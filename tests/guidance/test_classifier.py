@@ -40,7 +40,7 @@ class Bright:
 class Seen(GaussianMixture):
     """An analytic model with a classifier."""
 
-    def classifier(self, source: str) -> Bright:
+    def classifier(self, source: str) -> Bright:  # pyright: ignore[reportIncompatibleMethodOverride]
         return Bright()
 
 

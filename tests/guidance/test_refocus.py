@@ -14,7 +14,7 @@ from scenewright.backends.analytic import GaussianMixture
 from scenewright.backends.unet import UNetModel
 from scenewright.denoiser import Condition, Denoise, Prediction
 from scenewright.errors import UserError
-from scenewright.guidance import AttentionRefocusing
+from scenewright.guidance import AttentionRefocusing, build
 from scenewright.guidance.gradient import _taps, descend
 from scenewright.guidance.refocus import Misplaced, refocused
 from scenewright.sampling import sample
@@ -246,4 +246,4 @@ def test_rows_without_segments_stay(tiny_model: UNetModel, scene: Scene) -> None
 )
 def test_bad_values_are_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name} is {value}"):
-        AttentionRefocusing(**{name: value})
+        build("refocus", **{name: value})

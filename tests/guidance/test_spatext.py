@@ -119,13 +119,13 @@ def test_scales_by_hand() -> None:
     condition = model.encode(replace(scene, caption="0"))
     x = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
 
-    def counted(denoise: None, x: Tensor, level: Level, condition: Condition) -> Prediction:
+    def counted(x: Tensor, level: Level, condition: Condition) -> Prediction:
         said = torch.tensor([float(bool(p)) for p in condition.prompts])
         drawn = condition.present.any(1).double()
         value = (1 + 10 * said + 100 * drawn).view(-1, 1, 1, 1).expand_as(x)
         return Prediction(value, 2 * value)
 
-    answer = MultiScale(2.0, 3.0)(lambda *call: counted(None, *call), x, LEVEL, condition)
+    answer = MultiScale(2.0, 3.0)(counted, x, LEVEL, condition)
     assert torch.allclose(answer.x0, torch.full_like(x, 1 + 2 * 10 + 3 * 100))
     assert torch.allclose(answer.eps, 2 * answer.x0)
 

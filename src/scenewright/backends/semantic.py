@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class SemanticModel(Unable):
         """Load a folder; raises UserError if it holds no such model."""
         facts = read_config(folder, "semantic")
         try:
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
             encoder = MapEncoder(EncoderConfig(**fields)).eval()
             names, values, void = (tuple(facts[key]) for key in ("names", "values", "void"))
             base = base_model(str(facts["base"]))

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -121,7 +122,8 @@ def read_names(path: Path) -> LabelSet:
     kept = [(value, name) for value, name in rows if value not in void]
     if not kept:
         raise UserError(f"{path} names no class; write one name a line")
-    for part, what in (([name.lower() for _, name in kept], "name"), ([value for value, _ in rows], "value")):
+    parts: dict[str, list[Any]] = {"name": [name.lower() for _, name in kept], "value": [value for value, _ in rows]}
+    for what, part in parts.items():
         twice = next((item for item in part if part.count(item) > 1), None)
         if twice is not None:
             raise UserError(f"{path} holds the {what} '{twice}' twice; give every class its own")

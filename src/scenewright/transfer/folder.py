@@ -56,7 +56,7 @@ def load_source(folder: Path) -> Source:
     """The OASIS model of a folder, in float32 and ready to draw; raises UserError if it is none."""
     facts = read_config(folder, "oasis")
     try:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["settings"].items()}
         names, values, void = (tuple(facts[key]) for key in ("names", "values", "void"))
         source = Source(Oasis(OasisConfig(**fields)), tuple(map(str, names)), values, void)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -161,9 +161,8 @@ def prototypes(read: Reader, images: np.ndarray, labels: np.ndarray, classes: in
     sums: list[Tensor] = []
     for start in range(0, len(images), BATCH):
         features = read(images[start : start + BATCH])
-        shares = F.adaptive_avg_pool2d(
-            one_hot(torch.from_numpy(labels[start : start + BATCH]), classes), features.shape[-2:]
-        )
+        grid = (features.shape[-2], features.shape[-1])
+        shares = F.adaptive_avg_pool2d(one_hot(torch.from_numpy(labels[start : start + BATCH]), classes), grid)
         weights = torch.stack([shares * (shares > 0.5), shares])
         sums.append(
             torch.cat([torch.einsum("knchw,ndhw->kcd", weights, features), weights.sum((1, 3, 4))[..., None]], 2)
@@ -186,7 +185,7 @@ def text_affinity(encoder: TextEncoder, source: Sequence[str], target: Sequence[
 
 def feature_affinity(source: Sequence[str], target: Sequence[str], own: np.ndarray, theirs: np.ndarray) -> Affinity:
     """By the cosine of class prototypes, (N_s, D) and (N_t, D)."""
-    return affinity.from_cosines("self-supervised", source, target, own, theirs, np.isfinite(theirs).all(1))
+    return affinity.from_cosines("self-supervised", source, target, own, theirs, np.asarray(np.isfinite(theirs).all(1)))
 
 
 def _batches(read: Reader, images: np.ndarray, labels: np.ndarray):
