@@ -29,6 +29,11 @@ METHODS = frozenset({"spatext", "spatext-multi"})
 _STEPS = 16  # of the prior's sampler
 
 
+def there(model: str) -> bool:
+    """Whether weights for the model of that name are installed."""
+    return model in WEIGHTS and WEIGHTS[model].is_dir()
+
+
 class Prior(nn.Module):
     """From the CLIP embedding of a text to that of a picture of it: a diffusion prior (Ramesh et al. 2022, arXiv
     2204.06125, section 2.2), here a perceptron, because there is a single vector to denoise.

@@ -232,7 +232,7 @@ class UNetModel(PipelineModel):
     def facts(self) -> "ModelFacts":
         """What lint has to know."""
         facts = super().facts()
-        if self.name not in spatext.WEIGHTS:
+        if not spatext.there(self.name):
             return facts
         refused = {method: why for method, why in facts.refused.items() if method not in spatext.METHODS}
         return replace(facts, guidance=facts.guidance | spatext.METHODS, refused=refused)

@@ -82,6 +82,8 @@ def kind_of(folder: Path) -> str:
         return "judge"
     if config.get("kind") in ("oasis", "semantic"):
         return "label map to image"
+    if folder.name in ("classifier", "spatext"):
+        return "guides"
     return "features" if config.get("model_type") == "resnet" else "judge"
 
 

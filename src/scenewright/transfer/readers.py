@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from scenewright.errors import UserError
 from scenewright.transfer import affinity
@@ -86,6 +86,8 @@ class DenseFeatures:
             raise UserError(f"{source} reads no pictures; name a vision network such as a DINO")
         side = getattr(network.config, "image_size", 0) or 0
         side = side if isinstance(side, int) else side[0]
+        from transformers import AutoImageProcessor  # its import asks for torchvision, with warnings
+
         try:
             processor = AutoImageProcessor.from_pretrained(str(source), local_files_only=Path(source).is_dir())
         except (OSError, ValueError, KeyError, ImportError):
