@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel, SegformerForSemanticSegmentation
@@ -140,6 +139,8 @@ def reader_of(shop: Workshop, data: diffusion.Latents) -> recognition.Reader:
 
 def package_embedded(shop: Workshop, folder: Path) -> None:
     """Write the pipeline folder from the latest checkpoints: averaged weights, fp16, safetensors."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
     decoder, decoding = decoder_of(shop)
     model = averaged(diffusion.TextToLatent(), shop, "diffusion")
     components: dict[str, Any] = {
