@@ -16,6 +16,7 @@ Name = Literal[
     "autoencoder", "embedded", "segmenter", "clip", "classifier", "spatext",
     "oasis", "semantic", "features", "second-judge", "all",
 ]  # fmt: skip
+STAGES = {"embedded": 2, "spatext": 4, "all": 6}  # of training behind one name: readers and encoders count too
 BASE = ("autoencoder", "embedded", "segmenter", "clip", "classifier")  # what "all" trains
 
 
@@ -47,12 +48,11 @@ def train(
 
     folder = cache_folder()
     target = out or folder / "models"
-    total = 100
-    with progress("training", total) as advance:
+    with progress("training", 100 * STAGES.get(name, 1)) as advance:
         done: dict[str, int] = {}
 
         def say(part: str, step: int, of: int, loss: float) -> None:
-            share = int(total * step / of)
+            share = int(100 * step / of)
             advance(f"{part} step {step} of {of}, loss {loss:.4f}", max(0, share - done.get(part, 0)))
             done[part] = share
 
