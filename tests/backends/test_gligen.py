@@ -39,7 +39,7 @@ def gligen(channels: int = 4, gate: float = 1.0) -> Any:
     plain = pipeline("v_prediction")
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
-        unet = UNet2DConditionModel.from_config(plain.unet.config, attention_type="gated", in_channels=channels)
+        unet: Any = UNet2DConditionModel.from_config(plain.unet.config, attention_type="gated", in_channels=channels)
         for name, weight in unet.named_parameters():
             if "alpha_" in name:
                 weight.fill_(gate)

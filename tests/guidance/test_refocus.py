@@ -246,4 +246,4 @@ def test_rows_without_segments_stay(tiny_model: UNetModel, scene: Scene) -> None
 )
 def test_bad_values_are_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name} is {value}"):
-        AttentionRefocusing(**{name: value})
+        AttentionRefocusing(**{name: value})  # type: ignore[arg-type]
