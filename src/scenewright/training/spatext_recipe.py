@@ -79,6 +79,7 @@ def package(shop: Workshop, folder: Path) -> None:
     clip = averaged(spatext.build_clip(), shop, "spatext-clip")
     prior = averaged(Prior(spatext.SIZE), shop, "spatext-prior")
     settings: Any = clip.config.text_config
+    settings.projection_dim = spatext.SIZE  # the tower alone does not ask the whole CLIP for it
     with fresh(folder) as new:
         tower = CLIPTextModelWithProjection(settings)
         tower.text_model, tower.text_projection = clip.text_model, clip.text_projection
